@@ -1,0 +1,126 @@
+"""Intents, orders, fills: the words of execution.
+
+For: what the journal stores, the broker speaks and reports count. May not: do I/O or read a clock.
+Money and quantities are decimals; times are integer nanoseconds UTC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from arbkube.market.instruments import Side
+
+
+class Purpose(StrEnum):
+    """Why an order is sent. Only `Open` may increase risk; the other two may only reduce exposure."""
+
+    OPEN = "Open"
+    COMPLETE = "Complete"
+    UNWIND = "Unwind"
+
+
+class IntentState(StrEnum):
+    """Where an intent stands; the transitions are the table in `docs/execution.md`."""
+
+    WORKING = "Working"
+    COMPLETING = "Completing"
+    UNWINDING = "Unwinding"
+    DONE = "Done"
+    """Every leg filled as intended, or nothing was filled at all; see the outcome."""
+    STUCK = "Stuck"
+    """Exposure remains booked and a person is needed."""
+
+
+class IntentOutcome(StrEnum):
+    """How an intent ended, or why it was refused before anything was sent."""
+
+    FILLED = "Filled"
+    COMPLETED = "Completed"
+    UNWOUND = "Unwound"
+    MISSED = "Missed"
+    """Nothing was filled."""
+    RESIDUAL = "Residual"
+    """Settled but for dust below the venue's minimum, which stays booked."""
+    STUCK = "Stuck"
+    REFUSED = "Refused"
+    """A gate refused it (the reason beside it); no order was sent."""
+
+
+class OrderState(StrEnum):
+    JOURNALED = "Journaled"
+    SENT = "Sent"
+    FILLED = "Filled"
+    PARTLY_FILLED = "PartlyFilled"
+    MISSED = "Missed"
+    """Expired at the venue with nothing filled: an IOC miss, not a failure."""
+    REJECTED = "Rejected"
+    UNKNOWN = "Unknown"
+    """Sent, and no answer can be trusted: never sent again, queried by id."""
+    NOT_FOUND = "NotFound"
+    """Finally known not to exist at the venue."""
+
+
+class Fill(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution. `trade_id` is the venue's, unique per feed: a second report of it is booked no second time."""
+
+    trade_id: str
+    order_id: str
+    intent_id: str
+    feed: str
+    symbol: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal
+    fee_asset: str
+    at_ns: int
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One immediate-or-cancel limit order."""
+
+    id: str
+    intent_id: str
+    leg: int
+    purpose: Purpose
+    feed: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    limit_price: Decimal
+    created_ns: int
+    deadline_ns: int
+    """Past this moment the venue must not execute it."""
+    state: OrderState
+    filled: Decimal = Decimal(0)
+    reason: str = ""
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """The decision to take one opportunity, journaled before any of its orders is sent."""
+
+    id: str
+    opportunity_id: str
+    identity: str
+    strategy: str
+    revision: str
+    created_ns: int
+    state: IntentState
+    outcome: IntentOutcome | None = None
+    reason: str = ""
+    closed_ns: int | None = None
+
+
+def intent_id(strategy_uid: str, opportunity_id: str) -> str:
+    """32 hex digits from strategy and opportunity: a repeated opportunity gives the same intent, which the journal refuses."""
+    return hashlib.sha256(f"{strategy_uid}\n{opportunity_id}".encode()).hexdigest()[:32]
+
+
+def order_id(intent: str, leg: int, purpose: Purpose, attempt: int) -> str:
+    """32 hex digits in UUID form: every venue accepts that as a client order id."""
+    digits = hashlib.sha256(f"{intent}\n{leg}\n{purpose.value}\n{attempt}".encode()).hexdigest()[:32]
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
