@@ -1,0 +1,267 @@
+"""Binance's book streams: REST snapshot plus diffs, proven by an unbroken chain of update ids.
+
+For: one connection's frames to verified books. May not: do I/O.
+Protocol (developers.binance.com, "How to manage a local order book correctly", spot and USDⓈ-M, read 2026-11): a diff covers the
+ids after `pu` (USD-M) or `U` − 1 (spot) up to `u`. The first diff used must span the snapshot's lastUpdateId; from then on each
+begins where the one before ended. Sizes are absolute. bookTicker carries the id of the update that made the top: on spot every
+change of the top has one, so that the latest not newer than a diff must agree with the book; on USD-M they are conflated, and
+only one of the very id of a diff speaks for it (held against recordings of both).
+
+A diff that does not follow is kept: when the missing one still arrives, the chain closes without a new snapshot.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from random import Random
+
+import msgspec
+
+from arbkube.market.instruments import Instrument
+from arbkube.market.verified import VerifiedBook, WithheldReason
+from arbkube.resources.kinds import Channel
+from arbkube.venues.session import SECOND, Fetch, Send, Session, SessionOptions, Snapshot, WireLimits
+
+_Levels = list[tuple[str, str]]
+_MILLISECOND = 10**6
+_BUFFER_LIMIT = 4096
+"""Diffs kept while waiting for a snapshot: minutes of them, and a bound for memory."""
+
+
+class _Event(msgspec.Struct, gc=False):
+    """A diff, a bookTicker, or any other event (whose fields are then not looked at)."""
+
+    s: str = ""
+    e: str = ""
+    E: int = 0
+    U: int = 0
+    u: int = 0
+    pu: int = -1
+    b: _Levels | str | int = 0
+    B: str | int = ""
+    a: _Levels | str | int = 0
+    A: str | int = ""
+
+
+class _Message(msgspec.Struct, gc=False):
+    """A combined-stream message, or the answer to a subscription."""
+
+    data: _Event | None = None
+    error: dict[str, object] | None = None
+
+
+class _Depth(msgspec.Struct, rename="camel"):
+    last_update_id: int
+    bids: tuple[tuple[str, str], ...]
+    asks: tuple[tuple[str, str], ...]
+    E: int = msgspec.field(default=0, name="E")
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+_decode_depth = msgspec.json.Decoder(_Depth).decode
+
+
+def parse_depth(body: bytes) -> Snapshot:
+    """A REST depth response of either market."""
+    depth = _decode_depth(body)
+    return Snapshot(depth.bids, depth.asks, depth.last_update_id, depth.E * _MILLISECOND)
+
+
+class _Chain:
+    """Where one book stands in its chain of update ids."""
+
+    __slots__ = ("last", "started", "tickers", "top", "waiting")
+
+    def __init__(self) -> None:
+        self.last = -1
+        """`u` of the last update applied, or lastUpdateId of the snapshot; -1 without a base to build on."""
+        self.started = False
+        """Whether a diff has spanned the snapshot."""
+        self.waiting: list[_Event] | None = []
+        """Diffs that cannot be applied yet; None while the chain is whole."""
+        self.tickers: deque[_Event] = deque(maxlen=256)
+        self.top: _Event | None = None
+
+
+class BinanceSession(Session):
+    """One combined-stream connection of either market."""
+
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        options: SessionOptions,
+        rng: Random,
+        snapshot_urls: Mapping[str, str],
+        limits: WireLimits,
+        *,
+        every_top: bool,
+    ) -> None:
+        super().__init__(instruments, options, rng, f"{options.endpoint.websocket}/stream")
+        self._snapshot_urls = snapshot_urls
+        self._limits = limits
+        self._chains = {symbol: _Chain() for symbol in self.books}
+        self._fetching: set[str] = set()
+        self._every_top = every_top
+        self._range_checked_ns = 0
+
+    def _subscribe(self, now_ns: int) -> None:
+        streams = [f"{i.native.lower()}@depth@100ms" for i in self.instruments.values()]
+        if Channel.TICKER in self.options.channels:
+            streams += [f"{i.native.lower()}@bookTicker" for i in self.instruments.values()]
+        step = self._limits.arguments_per_message
+        for number, start in enumerate(range(0, len(streams), step), start=1):
+            message = {"method": "SUBSCRIBE", "params": streams[start : start + step], "id": number}
+            self.actions.append(Send(msgspec.json.encode(message).decode()))
+
+    def closed(self, now_ns: int) -> None:
+        super().closed(now_ns)
+        self._chains = {symbol: _Chain() for symbol in self.books}
+        self._fetching.clear()
+
+    def tick(self, now_ns: int) -> None:
+        super().tick(now_ns)
+        if self.connected and now_ns - self._range_checked_ns >= SECOND:
+            self._range_checked_ns = now_ns
+            self._renew_narrow_books(now_ns)
+
+    def _renew_narrow_books(self, now_ns: int) -> None:
+        """Fetch anew where the price has wandered so far that the snapshot's range no longer holds the depth asked for."""
+        for symbol, book in self.books.items():
+            if book.withheld is None:
+                bids, asks, truncated = book.levels(self.options.depth)
+                if truncated and min(len(bids), len(asks)) < self.options.depth and symbol not in self._resync_at:
+                    self._schedule_resync(symbol, now_ns)
+
+    def _resync(self, symbol: str, now_ns: int) -> None:
+        if symbol not in self._fetching:
+            self._fetching.add(symbol)
+            self.actions.append(Fetch(symbol, self._snapshot_urls[symbol]))
+
+    def fetch_failed(self, symbol: str, now_ns: int) -> None:
+        self._fetching.discard(symbol)
+        super().fetch_failed(symbol, now_ns)
+
+    def fetched(self, symbol: str, body: bytes, now_ns: int) -> None:
+        self._fetching.discard(symbol)
+        super().fetched(symbol, body, now_ns)
+
+    def _frame(self, frame: bytes, now_ns: int) -> None:
+        message = _decode(frame)
+        event = message.data
+        if event is None:
+            if message.error is not None:
+                raise ValueError(f"subscription refused: {message.error}")
+            return
+        book = self._by_native.get(event.s)
+        if book is None:
+            return
+        if event.e == "depthUpdate":
+            book.counts.messages += 1
+            self._diff(book, self._chains[book.symbol], event, now_ns)
+        elif event.B != "" and (event.e in {"", "bookTicker"}):
+            book.counts.messages += 1
+            self._chains[book.symbol].tickers.append(event)
+
+    def _diff(self, book: VerifiedBook, chain: _Chain, event: _Event, now_ns: int) -> None:
+        if not (isinstance(event.b, list) and isinstance(event.a, list) and event.U <= event.u):
+            raise ValueError("not a diff")
+        if chain.waiting is None:
+            if self._follows(chain, event):
+                self._apply(book, chain, event, now_ns)
+                self._prove(book, chain, event.E * _MILLISECOND, now_ns)
+                return
+            if event.u <= chain.last:
+                book.counts.duplicates += 1
+                return
+            book.counts.gaps += 1
+            chain.waiting = [event]
+            self.lose(book, WithheldReason.GAP, now_ns)
+            return
+        if len(chain.waiting) == _BUFFER_LIMIT:
+            del chain.waiting[: _BUFFER_LIMIT // 2]
+        chain.waiting.append(event)
+        if chain.last < 0:
+            if book.symbol not in self._resync_at:
+                self._resync(book.symbol, now_ns)
+        else:
+            self._catch_up(book, chain, now_ns)
+
+    @staticmethod
+    def _follows(chain: _Chain, event: _Event) -> bool:
+        previous = event.pu if event.pu >= 0 else event.U - 1
+        if chain.started:
+            return previous == chain.last
+        return previous <= chain.last < event.u
+
+    def _apply(self, book: VerifiedBook, chain: _Chain, event: _Event, now_ns: int) -> None:
+        try:
+            book.book.apply(event.b, event.a)  # type: ignore[arg-type]
+        except ValueError:
+            chain.last, chain.started, chain.waiting = -1, False, []
+            book.counts.malformed += 1
+            self.lose(book, WithheldReason.MALFORMED, now_ns)
+            raise
+        chain.last = event.u
+        chain.started = True
+        book.counts.updates += 1
+
+    def _catch_up(self, book: VerifiedBook, chain: _Chain, now_ns: int) -> None:
+        """Apply the waiting diffs that follow, in their order; whole again when none is left."""
+        assert chain.waiting is not None
+        waiting = sorted(chain.waiting, key=lambda event: event.u)
+        taken = 0
+        venue_ns = 0
+        for event in waiting:
+            if event.u > chain.last:
+                if not self._follows(chain, event):
+                    break
+                self._apply(book, chain, event, now_ns)
+                venue_ns = event.E * _MILLISECOND
+            taken += 1
+        chain.waiting = waiting[taken:]
+        if not chain.waiting and chain.started:
+            chain.waiting = None
+            self._resync_at.pop(book.symbol, None)
+            self._prove(book, chain, venue_ns or book.venue_ns, now_ns)
+        elif chain.waiting and book.symbol not in self._resync_at:
+            self._schedule_resync(book.symbol, now_ns)
+
+    def _snapshot(self, symbol: str, body: bytes, now_ns: int) -> None:
+        snapshot = parse_depth(body)
+        book, chain = self.books[symbol], self._chains[symbol]
+        if chain.waiting is None:
+            # A renewal of a whole book: what came after the snapshot is already applied, so it may only replace the base
+            # when nothing has happened since.
+            if snapshot.sequence < chain.last:
+                self._schedule_resync(symbol, now_ns)
+                return
+            chain.waiting = []
+        book.book.replace(snapshot.bids, snapshot.asks)
+        book.bid_floor = float(snapshot.bids[-1][0]) if snapshot.bids else 0.0
+        book.ask_cap = float(snapshot.asks[-1][0]) if snapshot.asks else float("inf")
+        book.counts.updates += 1
+        chain.last, chain.started = snapshot.sequence, False
+        if chain.waiting:
+            self._catch_up(book, chain, now_ns)
+
+    def _prove(self, book: VerifiedBook, chain: _Chain, venue_ns: int, now_ns: int) -> None:
+        if self._top_agrees(book, chain):
+            self.prove(book, venue_ns, now_ns)
+        else:
+            chain.last, chain.started, chain.waiting = -1, False, []
+            self.lose(book, WithheldReason.TOP_MISMATCH, now_ns)
+
+    def _top_agrees(self, book: VerifiedBook, chain: _Chain) -> bool:
+        """Hold the book's top against the venue's own, where the venue has said one for this state of the book."""
+        tickers = chain.tickers
+        while tickers and tickers[0].u <= chain.last:
+            chain.top = tickers.popleft()
+        top = chain.top
+        if top is None or not (self._every_top or top.u == chain.last):
+            return True
+        book.counts.tops_checked += 1
+        if book.top() == ((top.b, top.B), (top.a, top.A)):
+            return True
+        book.counts.tops_mismatched += 1
+        return False
