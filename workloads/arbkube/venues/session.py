@@ -188,6 +188,25 @@ class Session(ABC):
         """A `Fetch` for `symbol` gave no body."""
         self._schedule_resync(symbol, now_ns)
 
+    def polled(self, symbol: str, snapshot: Snapshot, now_ns: int) -> None:
+        """A whole book came by REST polling, while there is no WebSocket: neither chain nor checksum, only the venue's word."""
+        book = self.books[symbol]
+        self.alive_ns = now_ns
+        book.counts.messages += 1
+        if self.options.require:
+            self.withhold(book, WithheldReason.NO_PROOF)
+            return
+        try:
+            book.book.replace(snapshot.bids, snapshot.asks)
+        except ValueError:
+            book.counts.malformed += 1
+            self.withhold(book, WithheldReason.MALFORMED)
+            return
+        book.bid_floor = float(snapshot.bids[-1][0]) if snapshot.bids else 0.0
+        book.ask_cap = float(snapshot.asks[-1][0]) if snapshot.asks else float("inf")
+        book.counts.updates += 1
+        self.prove(book, snapshot.venue_ns, now_ns)
+
     def ponged(self, now_ns: int) -> None:
         """A WebSocket pong arrived."""
         self.alive_ns = now_ns
