@@ -1,6 +1,8 @@
 """The scalar types of the kinds: written as strings, exact inside.
 
-For: durations (`500ms`) and edges (`5bps`) as values that cannot be mixed up. May not: do I/O.
+For: durations (`500ms`), edges (`5bps`), and the spellings of names, assets and instruments, as values that cannot be mixed up.
+May not: do I/O. The patterns are written so that RE2 (the CRD's schema) and Python read them alike; Python callers must use
+`fullmatch`, because its `$` also matches before a final newline.
 """
 
 from __future__ import annotations
@@ -8,11 +10,31 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from functools import total_ordering
+from typing import Annotated
+
+import msgspec
 
 _UNIT_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
-DURATION_PATTERN = r"^(0|[1-9][0-9]{0,8})(ms|s|m|h|d)$"
+DURATION_PATTERN = r"^(0|[1-9][0-9]{0,4})(ms|s|m|h|d)$"
 BPS_PATTERN = r"^-?(0|[1-9][0-9]{0,5})(\.[0-9]{1,6})?bps$"
 DECIMAL_PATTERN = r"^(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?$"
+DURATION_LENGTH = 7
+BPS_LENGTH = 17
+DECIMAL_LENGTH = 37
+
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?$"
+"""A resource's name: a DNS label short enough that a role's prefix still leaves one (`executor-NAME`)."""
+
+Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=50)]
+Asset = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]{1,20}$", max_length=20)]
+Symbol = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]{1,20}-[A-Z0-9]{1,20}(-PERP)?$", max_length=46)]
+Venue = Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9]+|ccxt:[a-z0-9_]+)$", max_length=45)]
+VenueOrAsset = Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9]+|ccxt:[a-z0-9_]+|[A-Z0-9]{1,20})$", max_length=45)]
+WebSocketURL = Annotated[str, msgspec.Meta(pattern=r"^wss?://[^\s@/?#]+(/[^\s@?#]*)?$", max_length=300)]
+"""No user, password or query: a URL in a spec carries no secret."""
+HttpURL = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s@/?#]+(/[^\s@?#]*)?$", max_length=300)]
+Quantity = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$", max_length=22)]
+"""An amount of CPU or memory, as Kubernetes writes it."""
 
 
 @total_ordering
@@ -22,7 +44,7 @@ class Duration:
     __slots__ = ("ns", "text")
 
     def __init__(self, text: str) -> None:
-        match = re.match(DURATION_PATTERN, text)
+        match = re.fullmatch(DURATION_PATTERN, text)
         if match is None:
             raise ValueError("not a duration: write a whole number and ms, s, m, h or d, e.g. 500ms")
         self.text = text
@@ -51,7 +73,7 @@ class Bps:
     __slots__ = ("fraction", "text")
 
     def __init__(self, text: str) -> None:
-        if re.match(BPS_PATTERN, text) is None:
+        if re.fullmatch(BPS_PATTERN, text) is None:
             raise ValueError("not an edge or rate: write a number and bps, e.g. 5bps")
         self.text = text
         self.fraction = Decimal(text[:-3]) / 10000
