@@ -1,8 +1,8 @@
 """`make bench`: run the benchmarks, print one table, name the machine.
 
-For: finding every module of this folder that has `run()`, running each in a process of its own (so that none measures the heap of
-another), and printing what they return. `run()` returns a list of dicts with the fields of `Row`. May not: measure anything but
-the calibration loop. Usage: `python -m benchmarks [MODULE…] [-o table|json]`.
+For: finding every module of this folder that has `run()`, running each in a process of its own (so that none measures the
+heap of another), and printing what they return: a list of dicts with the fields of `Row`. May not: measure anything but the
+calibration loop. Usage: `python -m benchmarks [MODULE…] [-o table|json]`.
 """
 
 from __future__ import annotations
@@ -90,15 +90,12 @@ def available() -> list[str]:
     return [file.stem for file in files if not file.stem.startswith("_") and "\ndef run(" in file.read_text()]
 
 
-def _run(module: str) -> list[Row]:
-    return msgspec.convert(import_module(f"benchmarks.{module}").run(), list[Row])
-
-
 def measure(modules: Iterable[str]) -> dict[str, list[Row]]:
     """Run the modules one after the other, each in a fresh process."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context, max_tasks_per_child=1) as pool:
-        return {module: pool.submit(_run, module).result() for module in modules}
+        runs = {module: import_module(f"benchmarks.{module}").run for module in modules}
+        return {module: msgspec.convert(pool.submit(run).result(), list[Row]) for module, run in runs.items()}
 
 
 def verdict(row: Row) -> str:

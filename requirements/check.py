@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -43,12 +45,12 @@ def read_lock(text: str) -> tuple[dict[str, Version], list[str]]:
     return pins, complaints
 
 
-def violations(project: dict[str, object], locks: dict[str, str]) -> list[str]:
+def violations(project: Mapping[str, Any], locks: Mapping[str, str]) -> list[str]:
     """Everything that is wrong with `locks` (file name → text), given the `project` table of pyproject.toml."""
     found: list[str] = []
     pins: dict[str, dict[str, Version]] = {}
-    base: list[str] = project["dependencies"]  # type: ignore[assignment]  # a TOML table is untyped
-    extras: dict[str, list[str]] = project["optional-dependencies"]  # type: ignore[assignment]
+    base: list[str] = project["dependencies"]
+    extras: dict[str, list[str]] = project["optional-dependencies"]
     for name, covered in LOCKS.items():
         pins[name], complaints = read_lock(locks[name])
         found += [f"requirements/{name}: {complaint}" for complaint in complaints]
