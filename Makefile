@@ -28,8 +28,8 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(BIN)/python requirements/dev.txt pyproject.toml
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 run: install ## Run the quickstart with paper money (FOR=30s ends by itself, REPORT=file.json)
@@ -54,7 +54,7 @@ bench: install ## Run the benchmarks beside their baselines
 	$(BIN)/python -m benchmarks
 
 soak: install ## Run the long campaigns and write their figures into docs/
-	$(BIN)/python -m pytest -m soak --timeout 0
+	$(BIN)/python -m pytest -m soak --timeout 0 --figures docs/soak.md
 
 crds: install ## Generate crds/ and docs/reference/ from the types
 	$(BIN)/python -m arbkube.cli.generate --write
@@ -63,7 +63,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-versio
         --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 lock: $(BIN)/python ## Resolve requirements/ again from pyproject.toml (UPGRADE=1 takes newer versions)
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
 	$(LOCK) --output-file requirements/base.txt
 	$(LOCK) --extra ccxt --extra dev --constraint requirements/base.txt --output-file requirements/dev.txt
 

@@ -18,8 +18,8 @@ for file in "$work"/once/*; do
 done
 
 "$BIN/python" -m venv "$work/env"
-"$work/env/bin/python" -m pip install --quiet --require-hashes --requirement requirements/base.txt
-"$work/env/bin/python" -m pip install --quiet --no-deps "$work"/once/*.whl
+"$work/env/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/base.txt
+"$work/env/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$work"/once/*.whl
 "$work/env/bin/python" -m pip check
 said=$("$work/env/bin/arb" --version)
 version=$(basename "$work"/once/*.tar.gz .tar.gz)

@@ -8,7 +8,7 @@ trap 'rm -rf "$work"' EXIT
 "$BIN/python" -m venv "$work/env"
 before=$(du -sk "$work/env" | cut -f1)
 "$BIN/python" -m build --no-isolation --wheel --outdir "$work/dist" . >"$work/build.log" 2>&1 || { cat "$work/build.log" >&2; exit 1; }
-"$work/env/bin/python" -m pip install --quiet --no-compile --require-hashes --requirement requirements/base.txt
-"$work/env/bin/python" -m pip install --quiet --no-compile --no-deps "$work"/dist/*.whl
+"$work/env/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement requirements/base.txt
+"$work/env/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps "$work"/dist/*.whl
 after=$(du -sk "$work/env" | cut -f1)
 echo "base install: $(((after - before + 512) / 1024)) MB on disk besides Python and pip"

