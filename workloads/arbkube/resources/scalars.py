@@ -25,16 +25,52 @@ DECIMAL_LENGTH = 37
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?$"
 """A resource's name: a DNS label short enough that a role's prefix still leaves one (`executor-NAME`)."""
 
-Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=50)]
-Asset = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]{1,20}$", max_length=20)]
-Symbol = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]{1,20}-[A-Z0-9]{1,20}(-PERP)?$", max_length=46)]
-Venue = Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9]+|ccxt:[a-z0-9_]+)$", max_length=45)]
-VenueOrAsset = Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9]+|ccxt:[a-z0-9_]+|[A-Z0-9]{1,20})$", max_length=45)]
-WebSocketURL = Annotated[str, msgspec.Meta(pattern=r"^wss?://[^\s@/?#]+(/[^\s@?#]*)?$", max_length=300)]
-"""No user, password or query: a URL in a spec carries no secret."""
-HttpURL = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s@/?#]+(/[^\s@?#]*)?$", max_length=300)]
-Quantity = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$", max_length=22)]
-"""An amount of CPU or memory, as Kubernetes writes it."""
+Name = Annotated[
+    str, msgspec.Meta(pattern=NAME_PATTERN, max_length=50, title="a name of at most 50 small letters, digits and hyphens")
+]
+Asset = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]{1,20}$", max_length=20, title="an asset, e.g. USDT")]
+Symbol = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Z0-9]{1,20}-[A-Z0-9]{1,20}(-PERP)?$",
+        max_length=46,
+        title="an instrument, e.g. BTC-USDT or BTC-USDT-PERP",
+    ),
+]
+Venue = Annotated[
+    str, msgspec.Meta(pattern=r"^([a-z0-9]+|ccxt:[a-z0-9_]+)$", max_length=45, title="a venue, e.g. binance or ccxt:gate")
+]
+VenueOrAsset = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^([a-z0-9]+|ccxt:[a-z0-9_]+|[A-Z0-9]{1,20})$", max_length=45, title="a venue or an asset, e.g. binance or BTC"
+    ),
+]
+WebSocketURL = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^wss?://[^\s@/?#]+(/[^\s@?#]*)?$",
+        max_length=300,
+        title="a ws:// or wss:// URL without user, password and query",
+    ),
+]
+"""A URL in a spec carries no secret."""
+HttpURL = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^https?://[^\s@/?#]+(/[^\s@?#]*)?$",
+        max_length=300,
+        title="an http:// or https:// URL without user, password and query",
+    ),
+]
+Quantity = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
+        max_length=22,
+        title="an amount as Kubernetes writes it, e.g. 250m or 128Mi",
+    ),
+]
 
 
 @total_ordering
