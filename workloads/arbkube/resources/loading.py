@@ -24,16 +24,16 @@ from arbkube.resources.kinds import (
     VenueFeed,
     VenueFeedSpec,
 )
-from arbkube.resources.scalars import NAME_PATTERN
+from arbkube.resources.scalars import NAME_LENGTH, NAME_PATTERN, NAMESPACE_PATTERN
 from arbkube.resources.shape import Scalar, shape_of
 from arbkube.resources.sources import Raw, parse
 from arbkube.resources.structure import BROKEN, Reader
 from arbkube.resources.violations import Path, Problem, Reason, Violation, in_order, spell
 
 _IDENTITIES = uuid.uuid5(uuid.NAMESPACE_DNS, "arbkube.io")
-_NAME = Scalar(type=str, title="a name of at most 50 small letters, digits and hyphens", pattern=NAME_PATTERN, max_length=50)
-_TEXT = Scalar(type=str, title="text")
-_NAMESPACE = Scalar(type=str, title="a namespace", pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", max_length=63)
+_NAME = Scalar(type=str, pattern=NAME_PATTERN, max_length=NAME_LENGTH)
+_TEXT = Scalar(type=str)
+_NAMESPACE = Scalar(type=str, pattern=NAMESPACE_PATTERN, max_length=63)
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,53 +24,40 @@ DECIMAL_LENGTH = 37
 
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?$"
 """A resource's name: a DNS label short enough that a role's prefix still leaves one (`executor-NAME`)."""
+NAME_LENGTH = 50
+NAMESPACE_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+ASSET_PATTERN = r"^[A-Z0-9]{1,20}$"
+SYMBOL_PATTERN = r"^[A-Z0-9]{1,20}-[A-Z0-9]{1,20}(-PERP)?$"
+VENUE_PATTERN = r"^([a-z0-9]+|ccxt:[a-z0-9_]+)$"
+VENUE_OR_ASSET_PATTERN = r"^([a-z0-9]+|ccxt:[a-z0-9_]+|[A-Z0-9]{1,20})$"
+WEBSOCKET_PATTERN = r"^wss?://[^\s@/?#]+(/[^\s@?#]*)?$"
+HTTP_PATTERN = r"^https?://[^\s@/?#]+(/[^\s@?#]*)?$"
+QUANTITY_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,6})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 
-Name = Annotated[
-    str, msgspec.Meta(pattern=NAME_PATTERN, max_length=50, title="a name of at most 50 small letters, digits and hyphens")
-]
-Asset = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]{1,20}$", max_length=20, title="an asset, e.g. USDT")]
-Symbol = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^[A-Z0-9]{1,20}-[A-Z0-9]{1,20}(-PERP)?$",
-        max_length=46,
-        title="an instrument, e.g. BTC-USDT or BTC-USDT-PERP",
-    ),
-]
-Venue = Annotated[
-    str, msgspec.Meta(pattern=r"^([a-z0-9]+|ccxt:[a-z0-9_]+)$", max_length=45, title="a venue, e.g. binance or ccxt:gate")
-]
-VenueOrAsset = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^([a-z0-9]+|ccxt:[a-z0-9_]+|[A-Z0-9]{1,20})$", max_length=45, title="a venue or an asset, e.g. binance or BTC"
-    ),
-]
-WebSocketURL = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^wss?://[^\s@/?#]+(/[^\s@?#]*)?$",
-        max_length=300,
-        title="a ws:// or wss:// URL without user, password and query",
-    ),
-]
-"""A URL in a spec carries no secret."""
-HttpURL = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^https?://[^\s@/?#]+(/[^\s@?#]*)?$",
-        max_length=300,
-        title="an http:// or https:// URL without user, password and query",
-    ),
-]
-Quantity = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
-        max_length=22,
-        title="an amount as Kubernetes writes it, e.g. 250m or 128Mi",
-    ),
-]
+SPELLINGS = {
+    NAME_PATTERN: f"a name of at most {NAME_LENGTH} small letters, digits and hyphens",
+    NAMESPACE_PATTERN: "a namespace of at most 63 small letters, digits and hyphens",
+    ASSET_PATTERN: "an asset, e.g. USDT",
+    SYMBOL_PATTERN: "an instrument, e.g. BTC-USDT or BTC-USDT-PERP",
+    VENUE_PATTERN: "a venue, e.g. binance or ccxt:gate",
+    VENUE_OR_ASSET_PATTERN: "a venue or an asset, e.g. binance or BTC",
+    WEBSOCKET_PATTERN: "a ws:// or wss:// URL without user, password and query",
+    HTTP_PATTERN: "an http:// or https:// URL without user, password and query",
+    QUANTITY_PATTERN: "an amount as Kubernetes writes it, e.g. 250m or 128Mi",
+    DECIMAL_PATTERN: 'a decimal as text, e.g. "1000"',
+    DURATION_PATTERN: "a duration, e.g. 500ms",
+    BPS_PATTERN: "a rate, e.g. 5bps",
+}
+"""What a text of each pattern is, for messages and pages. A URL carries no secret, so it has no place for one."""
+
+Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=NAME_LENGTH)]
+Asset = Annotated[str, msgspec.Meta(pattern=ASSET_PATTERN, max_length=20)]
+Symbol = Annotated[str, msgspec.Meta(pattern=SYMBOL_PATTERN, max_length=46)]
+Venue = Annotated[str, msgspec.Meta(pattern=VENUE_PATTERN, max_length=45)]
+VenueOrAsset = Annotated[str, msgspec.Meta(pattern=VENUE_OR_ASSET_PATTERN, max_length=45)]
+WebSocketURL = Annotated[str, msgspec.Meta(pattern=WEBSOCKET_PATTERN, max_length=300)]
+HttpURL = Annotated[str, msgspec.Meta(pattern=HTTP_PATTERN, max_length=300)]
+Quantity = Annotated[str, msgspec.Meta(pattern=QUANTITY_PATTERN, max_length=22)]
 
 
 @total_ordering

@@ -22,6 +22,7 @@ from arbkube.resources.scalars import (
     DECIMAL_PATTERN,
     DURATION_LENGTH,
     DURATION_PATTERN,
+    SPELLINGS,
     Bps,
     Duration,
 )
@@ -32,13 +33,17 @@ class Scalar(msgspec.Struct, frozen=True, kw_only=True):
 
     type: type
     """str, bool, int, Decimal, Duration or Bps."""
-    title: str
-    """What it is, with an example, for messages and pages."""
     pattern: str | None = None
     max_length: int | None = None
     minimum: int | None = None
     maximum: int | None = None
     within: Range = Range.ANY
+
+    @property
+    def title(self) -> str:
+        """What it is, with an example, for messages and pages."""
+        plain = {bool: "true or false", int: "a whole number"}
+        return SPELLINGS[self.pattern] if self.pattern is not None else plain.get(self.type, "text")
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -117,12 +122,12 @@ def _field(field: inspect.Field) -> Field:
     )
 
 
-def _shape(info: inspect.Type, within: Range, keys: tuple[str, ...], title: str = "") -> Shape:
+def _shape(info: inspect.Type, within: Range, keys: tuple[str, ...]) -> Shape:
     match info:
-        case inspect.Metadata(type=inner, extra_json_schema=said):
-            return _shape(inner, within, keys, (said or {}).get("title", title))
+        case inspect.Metadata(type=inner):
+            return _shape(inner, within, keys)
         case inspect.UnionType(types=(inner, inspect.NoneType())):
-            return _shape(inner, within, keys, title)
+            return _shape(inner, within, keys)
         case inspect.StructType():
             return _object(info)
         case inspect.EnumType(cls=enum) if issubclass(enum, StrEnum):
@@ -132,18 +137,15 @@ def _shape(info: inspect.Type, within: Range, keys: tuple[str, ...], title: str 
                 raise TypeError("a list needs a max_length: the API server bounds the cost of its rules by it")
             return Many(item=_shape(item, Range.ANY, ()), min_length=low or 0, max_length=high, keys=keys)
         case inspect.BoolType():
-            return Scalar(type=bool, title="true or false")
+            return Scalar(type=bool)
         case inspect.IntType(ge=low, le=high):
-            return Scalar(type=int, title="a whole number", minimum=low, maximum=high)
+            return Scalar(type=int, minimum=low, maximum=high)
         case inspect.StrType(pattern=pattern, max_length=high):
-            return Scalar(type=str, title=title, pattern=pattern, max_length=high)
+            return Scalar(type=str, pattern=pattern, max_length=high)
         case inspect.DecimalType():
-            title = 'a decimal as text, e.g. "1000"'
-            return Scalar(type=Decimal, title=title, pattern=DECIMAL_PATTERN, max_length=DECIMAL_LENGTH, within=within)
+            return Scalar(type=Decimal, pattern=DECIMAL_PATTERN, max_length=DECIMAL_LENGTH, within=within)
         case inspect.CustomType(cls=cls) if cls is Duration:
-            title = "a duration, e.g. 500ms"
-            return Scalar(type=Duration, title=title, pattern=DURATION_PATTERN, max_length=DURATION_LENGTH, within=within)
+            return Scalar(type=Duration, pattern=DURATION_PATTERN, max_length=DURATION_LENGTH, within=within)
         case inspect.CustomType(cls=cls) if cls is Bps:
-            title = "a rate, e.g. 5bps"
-            return Scalar(type=Bps, title=title, pattern=BPS_PATTERN, max_length=BPS_LENGTH, within=within)
+            return Scalar(type=Bps, pattern=BPS_PATTERN, max_length=BPS_LENGTH, within=within)
     raise TypeError(f"no shape for {info}")
