@@ -68,10 +68,10 @@ lock: $(BIN)/python ## Resolve requirements/ again from pyproject.toml (UPGRADE=
 	$(LOCK) --extra ccxt --extra dev --constraint requirements/base.txt --output-file requirements/dev.txt
 
 release: install ## Build wheel and sdist into dist/ and try the wheel in a fresh environment
-	BIN=$(BIN) requirements/release.sh
+	BIN=$(BIN) .ci/release
 
 weigh: install ## Say what a base install weighs
-	BIN=$(BIN) requirements/weigh.sh
+	BIN=$(BIN) .ci/weigh
 
 clean: ## Remove .venv, build products and caches (never the state in .arb)
 	rm -rf $(VENV) build dist workloads/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
