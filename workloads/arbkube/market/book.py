@@ -76,7 +76,7 @@ class TextBook:
         for level in bids:
             key = float(level[0])
             size = float(level[1])
-            if size > 0.0:
+            if 0.0 < size < _INFINITY:
                 if key not in levels:
                     if not 0.0 < key < _INFINITY:
                         raise ValueError(f"not a price: {level[0]}")
@@ -91,7 +91,7 @@ class TextBook:
         for level in asks:
             key = -float(level[0])
             size = float(level[1])
-            if size > 0.0:
+            if 0.0 < size < _INFINITY:
                 if key not in levels:
                     if not -_INFINITY < key < 0.0:
                         raise ValueError(f"not a price: {level[0]}")

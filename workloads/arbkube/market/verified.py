@@ -68,6 +68,7 @@ class VerifiedBook:
         "recv_ns",
         "seq",
         "symbol",
+        "tradable",
         "venue_ns",
         "was_verified",
         "withheld",
@@ -81,10 +82,18 @@ class VerifiedBook:
         self.ask_cap = float("inf")
         self.withheld: WithheldReason | None = WithheldReason.NO_SNAPSHOT
         self.was_verified = False
+        self.tradable = True
+        """What the venue's instrument endpoint last said; a halted instrument's book is shown to nobody."""
         self.seq = 0
         self.venue_ns = 0
         self.recv_ns = 0
         self.counts = BookCounts()
+
+    def forget(self) -> None:
+        """Empty the book and what bounds it, so that nothing of a former connection is left."""
+        self.book.clear()
+        self.bid_floor = 0.0
+        self.ask_cap = float("inf")
 
     def withhold(self, reason: WithheldReason) -> bool:
         """Make the book void. Returns whether that changed what readers know of it."""
@@ -121,6 +130,9 @@ class VerifiedBook:
             asks.pop()
         bid_count, ask_count = self.book.sizes()
         cut = self.bid_floor > 0.0 or self.ask_cap != float("inf")
+        if self.covered_depth is not None:
+            # A venue that keeps so many levels up to date says nothing of the next one.
+            cut = cut or max(bid_count, ask_count) >= self.covered_depth
         return tuple(bids), tuple(asks), cut or bid_count > len(bids) or ask_count > len(asks)
 
     def frame(self, *, feed: str, epoch: int, depth: int) -> BookFrame:
@@ -128,7 +140,8 @@ class VerifiedBook:
         bids: tuple[Level, ...] = ()
         asks: tuple[Level, ...] = ()
         truncated = True
-        if self.withheld is None:
+        withheld = self.withheld if self.tradable else WithheldReason.NOT_TRADABLE
+        if withheld is None:
             bids, asks, truncated = self.levels(depth)
         return BookFrame(
             feed=feed,
@@ -140,5 +153,5 @@ class VerifiedBook:
             truncated=truncated,
             venue_ns=self.venue_ns,
             recv_ns=self.recv_ns,
-            withheld="" if self.withheld is None else self.withheld.value,
+            withheld="" if withheld is None else withheld.value,
         )

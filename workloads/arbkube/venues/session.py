@@ -1,8 +1,8 @@
 """The contract of a venue's market data: what an adapter offers, and what one connection does.
 
-For: `Adapter` (addresses, instruments, fees) and `Session` (frames in, verified books and actions out). A session is a pure state
-machine: the same one is driven by a socket, a recording, the simulator or a test that feeds it by hand. May not: open sockets,
-read a clock, or use randomness that was not handed in.
+For: `Adapter` (addresses, instruments, fees) and `Session` (frames in, verified books and actions out). A session is a pure
+state machine: the same one is driven by a socket, a recording, the simulator or a test that feeds it by hand. May not: open
+sockets, read a clock, or use randomness that was not handed in.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from arbkube.market.verified import VerifiedBook, WithheldReason
 from arbkube.resources.kinds import Channel, Proof
 
 SECOND = 10**9
+
+UNREADABLE = (msgspec.MsgspecError, ValueError, LookupError, TypeError, OverflowError, RecursionError)
+"""What a frame that is not what it should be may raise; nesting without end is a RecursionError."""
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -99,7 +102,7 @@ class Adapter(Protocol):
         """What to GET for the trading rules of `symbols` (venue-neutral)."""
 
     def parse_instruments(self, bodies: Sequence[bytes], symbols: Sequence[str]) -> list[Instrument]:
-        """The rules from the bodies of `instrument_urls`. Raises ValueError naming every symbol that the venue does not list."""
+        """The rules from the bodies of `instrument_urls`. Raises ValueError naming every symbol that is not listed."""
 
     def snapshot_url(self, instrument: Instrument, depth: int, endpoint: Endpoint) -> str:
         """Where REST polling finds the whole book of `instrument`, at least `depth` levels."""
@@ -140,6 +143,8 @@ class Session(ABC):
     """How long a connection may be quiet before a ping; a third of the shortest sensible `maxAge` or less."""
     silence_limit_ns = 10 * SECOND
     """A connection that has proved nothing for so long is opened anew."""
+    snapshot_limit_ns = 10 * SECOND
+    """How long an in-band snapshot may take before it is asked for again."""
 
     def __init__(self, instruments: Sequence[Instrument], options: SessionOptions, rng: Random, url: str) -> None:
         self.url = url
@@ -150,10 +155,12 @@ class Session(ABC):
         self.changed: dict[str, VerifiedBook] = {}
         """Books whose frame would differ from the last one taken; cleared by `take_changed`."""
         self.alive_ns = 0
+        """When the connection last proved to be alive; readers judge the age of its books by it."""
         self.connected = False
         self.rng = rng
         self._by_native = {i.native: self.books[i.symbol] for i in instruments}
         self._last_ping_ns = 0
+        self._silent_since_ns = 0
         self._resync_at: dict[str, int] = {}
         self._backoffs = {
             symbol: Backoff(rng, base_ns=SECOND // 4, cap_ns=30 * SECOND, floor_ns=SECOND // 20) for symbol in self.books
@@ -162,10 +169,13 @@ class Session(ABC):
     # What a driver calls
 
     def opened(self, now_ns: int) -> None:
-        """The connection stands: subscribe."""
+        """The connection stands: subscribe, from empty books, whatever REST polling said of them meanwhile."""
         self.connected = True
         self.alive_ns = now_ns
         self._last_ping_ns = now_ns
+        for book in self.books.values():
+            book.forget()
+            self.withhold(book, WithheldReason.NO_SNAPSHOT)
         self._subscribe(now_ns)
 
     def received(self, frame: bytes, now_ns: int) -> None:
@@ -173,14 +183,14 @@ class Session(ABC):
         self.alive_ns = now_ns
         try:
             self._frame(frame, now_ns)
-        except (msgspec.MsgspecError, ValueError, KeyError, IndexError, TypeError, UnicodeDecodeError, OverflowError):
+        except UNREADABLE:
             self._malformed(now_ns)
 
     def fetched(self, symbol: str, body: bytes, now_ns: int) -> None:
         """The body of a `Fetch` for `symbol` arrived."""
         try:
             self._snapshot(symbol, body, now_ns)
-        except (msgspec.MsgspecError, ValueError, KeyError, IndexError, TypeError, UnicodeDecodeError, OverflowError):
+        except UNREADABLE:
             self.books[symbol].counts.malformed += 1
             self._schedule_resync(symbol, now_ns)
 
@@ -215,9 +225,9 @@ class Session(ABC):
         """Called every 100 ms or so: pings, due resyncs, silence."""
         if not self.connected:
             return
-        if now_ns - self.alive_ns > self.silence_limit_ns:
+        if now_ns - max(self.alive_ns, self._silent_since_ns) > self.silence_limit_ns:
+            self._silent_since_ns = now_ns
             self.actions.append(Reconnect("silent connection"))
-            self.alive_ns = now_ns
             return
         if now_ns - max(self.alive_ns, self._last_ping_ns) >= self.ping_interval_ns:
             self._last_ping_ns = now_ns
@@ -231,7 +241,7 @@ class Session(ABC):
         self.connected = False
         self._resync_at.clear()
         for book in self.books.values():
-            book.book.clear()
+            book.forget()
             self.withhold(book, WithheldReason.DISCONNECTED)
 
     def take_actions(self) -> list[Action]:
@@ -291,6 +301,14 @@ class Session(ABC):
         """Void `book` and resync it after a backoff."""
         self.withhold(book, reason)
         self._schedule_resync(book.symbol, now_ns)
+
+    def expect_snapshot(self, symbol: str, now_ns: int) -> None:
+        """A snapshot of `symbol` was asked for in-band: `_resync` again where `got_snapshot` does not follow in time."""
+        self._resync_at[symbol] = now_ns + self.snapshot_limit_ns
+
+    def got_snapshot(self, symbol: str) -> None:
+        """The snapshot of `symbol` has come."""
+        self._resync_at.pop(symbol, None)
 
     def _schedule_resync(self, symbol: str, now_ns: int) -> None:
         if symbol not in self._resync_at:

@@ -99,8 +99,7 @@ class _Binance:
     def session(self, instruments: Sequence[Instrument], options: SessionOptions, rng: Random) -> BinanceSession:
         # Deep enough that the price may wander for minutes before the covered range runs out.
         urls = {i.symbol: self.snapshot_url(i, max(1000, options.depth), options.endpoint) for i in instruments}
-        every_top = self.market is MarketType.SPOT
-        return BinanceSession(instruments, options, rng, urls, self.limits, every_top=every_top)
+        return BinanceSession(instruments, options, rng, urls, self.limits, spot=self.market is MarketType.SPOT)
 
 
 class SpotAdapter(_Binance):

@@ -1,13 +1,14 @@
 """Binance's book streams: REST snapshot plus diffs, proven by an unbroken chain of update ids.
 
 For: one connection's frames to verified books. May not: do I/O.
-Protocol (developers.binance.com, "How to manage a local order book correctly", spot and USDⓈ-M, read 2026-11): a diff covers the
-ids after `pu` (USD-M) or `U` − 1 (spot) up to `u`. The first diff used must span the snapshot's lastUpdateId; from then on each
-begins where the one before ended. Sizes are absolute. bookTicker carries the id of the update that made the top: on spot every
-change of the top has one, so that the latest not newer than a diff must agree with the book; on USD-M they are conflated, and
-only one of the very id of a diff speaks for it (held against recordings of both).
+Protocol (developers.binance.com, "How to manage a local order book correctly", spot and USDⓈ-M, read 2026-11): a diff covers
+the ids after `pu` (USD-M) or `U` − 1 (spot) up to `u`. The first diff used must span the snapshot's lastUpdateId; from then
+on each begins where the one before ended. Sizes are absolute. bookTicker carries the id of the update that made the top: on
+spot every change of the top has one, so that the latest not newer than a diff must agree with the book; on USD-M they are
+conflated, and only one of the very id of a diff speaks for it (held against recordings of both).
 
-A diff that does not follow is kept: when the missing one still arrives, the chain closes without a new snapshot.
+A diff that does not follow is kept: when the missing one still arrives, the chain closes without a new snapshot. A snapshot
+that renews a whole book waits for the diff that spans it, so that the book is proven at every moment.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import msgspec
 from arbkube.market.instruments import Instrument
 from arbkube.market.verified import VerifiedBook, WithheldReason
 from arbkube.resources.kinds import Channel
-from arbkube.venues.session import SECOND, Fetch, Send, Session, SessionOptions, Snapshot, WireLimits
+from arbkube.venues.session import SECOND, Fetch, Reconnect, Send, Session, SessionOptions, Snapshot, WireLimits
 
 _Levels = list[tuple[str, str]]
 _MILLISECOND = 10**6
@@ -35,8 +36,8 @@ class _Event(msgspec.Struct, gc=False):
     s: str = ""
     e: str = ""
     E: int = 0
-    U: int = 0
-    u: int = 0
+    U: int = -1
+    u: int = -1
     pu: int = -1
     b: _Levels | str | int = 0
     B: str | int = ""
@@ -71,7 +72,7 @@ def parse_depth(body: bytes) -> Snapshot:
 class _Chain:
     """Where one book stands in its chain of update ids."""
 
-    __slots__ = ("last", "started", "tickers", "top", "waiting")
+    __slots__ = ("last", "renewal", "started", "tickers", "top", "waiting")
 
     def __init__(self) -> None:
         self.last = -1
@@ -80,6 +81,8 @@ class _Chain:
         """Whether a diff has spanned the snapshot."""
         self.waiting: list[_Event] | None = []
         """Diffs that cannot be applied yet; None while the chain is whole."""
+        self.renewal: Snapshot | None = None
+        """A snapshot ahead of a whole chain, to be built on once a diff spans it."""
         self.tickers: deque[_Event] = deque(maxlen=256)
         self.top: _Event | None = None
 
@@ -95,14 +98,14 @@ class BinanceSession(Session):
         snapshot_urls: Mapping[str, str],
         limits: WireLimits,
         *,
-        every_top: bool,
+        spot: bool,
     ) -> None:
         super().__init__(instruments, options, rng, f"{options.endpoint.websocket}/stream")
         self._snapshot_urls = snapshot_urls
         self._limits = limits
         self._chains = {symbol: _Chain() for symbol in self.books}
         self._fetching: set[str] = set()
-        self._every_top = every_top
+        self._spot = spot
         self._range_checked_ns = 0
 
     def _subscribe(self, now_ns: int) -> None:
@@ -151,7 +154,8 @@ class BinanceSession(Session):
         event = message.data
         if event is None:
             if message.error is not None:
-                raise ValueError(f"subscription refused: {message.error}")
+                # Without its stream a book would wait for ever; a new connection, with backoff, asks for all of them again.
+                self.actions.append(Reconnect(f"subscription refused: {message.error.get('msg')}"))
             return
         book = self._by_native.get(event.s)
         if book is None:
@@ -164,11 +168,20 @@ class BinanceSession(Session):
             self._chains[book.symbol].tickers.append(event)
 
     def _diff(self, book: VerifiedBook, chain: _Chain, event: _Event, now_ns: int) -> None:
-        if not (isinstance(event.b, list) and isinstance(event.a, list) and event.U <= event.u):
+        if not (isinstance(event.b, list) and isinstance(event.a, list) and 0 <= event.U <= event.u):
             raise ValueError("not a diff")
+        if event.pu < 0:
+            if not self._spot:
+                raise ValueError("a diff that does not say what it follows")
+            event.pu = event.U - 1
         if chain.waiting is None:
             if self._follows(chain, event):
+                if chain.renewal is not None and event.u > chain.renewal.sequence:
+                    self._rebase(book, chain, chain.renewal)
                 self._apply(book, chain, event, now_ns)
+                if book.withheld is not None:
+                    # A frame that could not be read has not broken the chain: no snapshot is needed.
+                    self._resync_at.pop(book.symbol, None)
                 self._prove(book, chain, event.E * _MILLISECOND, now_ns)
                 return
             if event.u <= chain.last:
@@ -176,6 +189,7 @@ class BinanceSession(Session):
                 return
             book.counts.gaps += 1
             chain.waiting = [event]
+            chain.renewal = None
             self.lose(book, WithheldReason.GAP, now_ns)
             return
         if len(chain.waiting) == _BUFFER_LIMIT:
@@ -189,10 +203,9 @@ class BinanceSession(Session):
 
     @staticmethod
     def _follows(chain: _Chain, event: _Event) -> bool:
-        previous = event.pu if event.pu >= 0 else event.U - 1
         if chain.started:
-            return previous == chain.last
-        return previous <= chain.last < event.u
+            return event.pu == chain.last
+        return event.pu <= chain.last < event.u
 
     def _apply(self, book: VerifiedBook, chain: _Chain, event: _Event, now_ns: int) -> None:
         try:
@@ -231,19 +244,25 @@ class BinanceSession(Session):
         snapshot = parse_depth(body)
         book, chain = self.books[symbol], self._chains[symbol]
         if chain.waiting is None:
-            # A renewal of a whole book: what came after the snapshot is already applied, so it may only replace the base
-            # when nothing has happened since.
+            # The diffs after a snapshot behind the book are gone already.
             if snapshot.sequence < chain.last:
                 self._schedule_resync(symbol, now_ns)
-                return
-            chain.waiting = []
+            else:
+                chain.renewal = snapshot
+            return
+        self._rebase(book, chain, snapshot)
+        if chain.waiting:
+            self._catch_up(book, chain, now_ns)
+
+    @staticmethod
+    def _rebase(book: VerifiedBook, chain: _Chain, snapshot: Snapshot) -> None:
+        """Begin the chain anew from `snapshot`."""
+        chain.last, chain.started, chain.renewal = -1, False, None
         book.book.replace(snapshot.bids, snapshot.asks)
         book.bid_floor = float(snapshot.bids[-1][0]) if snapshot.bids else 0.0
         book.ask_cap = float(snapshot.asks[-1][0]) if snapshot.asks else float("inf")
         book.counts.updates += 1
-        chain.last, chain.started = snapshot.sequence, False
-        if chain.waiting:
-            self._catch_up(book, chain, now_ns)
+        chain.last = snapshot.sequence
 
     def _prove(self, book: VerifiedBook, chain: _Chain, venue_ns: int, now_ns: int) -> None:
         if self._top_agrees(book, chain):
@@ -256,9 +275,11 @@ class BinanceSession(Session):
         """Hold the book's top against the venue's own, where the venue has said one for this state of the book."""
         tickers = chain.tickers
         while tickers and tickers[0].u <= chain.last:
-            chain.top = tickers.popleft()
+            ticker = tickers.popleft()
+            if chain.top is None or ticker.u >= chain.top.u:
+                chain.top = ticker
         top = chain.top
-        if top is None or not (self._every_top or top.u == chain.last):
+        if top is None or not (self._spot or top.u == chain.last):
             return True
         book.counts.tops_checked += 1
         if book.top() == ((top.b, top.B), (top.a, top.A)):
