@@ -39,12 +39,13 @@ run: install ## Run the quickstart with paper money (FOR=30s ends by itself, REP
 test: install ## Run all tests but the long campaigns (JOBS=2 processes)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-check: install ## Formatter, linter, types, import rules and locks
+check: install ## Formatter, linter, types, import rules, locks and generated files
 	$(BIN)/ruff format --check --quiet $(SOURCES)
 	$(BIN)/ruff check --quiet $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python requirements/check.py
+	$(BIN)/python -m arbkube.cli.generate --check
 
 format: install ## Format the code and mend what the linter can mend
 	$(BIN)/ruff check --quiet --fix-only $(SOURCES)
