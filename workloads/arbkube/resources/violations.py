@@ -110,7 +110,7 @@ def spell(path: Path) -> str:
     """A path as a person writes it: `spec.feeds[1].name`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else part)
+        text += f"[{part}]" if isinstance(part, int) else part if not text or part.startswith("[") else f".{part}"
     return text
 
 

@@ -1,0 +1,183 @@
+"""From resources to what must run: the one plan that serves the laptop and the cluster.
+
+For: `arb up`, `arb plan` and the operator, which only apply what stands here. One feed a VenueFeed, one detector and one
+executor an ArbStrategy, one recorder a namespace, one simulator where a feed asks for it; what is suspended does not run.
+May not: do I/O, or depend on the order of anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+
+from arbkube.plan.documents import (
+    DetectorDocument,
+    Document,
+    ExecutorDocument,
+    FeedDocument,
+    RecordedFeed,
+    RecorderDocument,
+    SimulatedFeed,
+    SimulatorDocument,
+    StrategyFeed,
+    revision_of,
+)
+from arbkube.plan.limits import effective_limits
+from arbkube.resources.changes import restarting
+from arbkube.resources.kinds import ArbStrategy, ArbStrategySpec, ResourceAmounts, VenueFeed, VenueFeedSpec
+from arbkube.resources.kinds import Workload as PodShape
+from arbkube.resources.loading import Resources
+from arbkube.resources.meaning import digest
+
+_Spec = TypeVar("_Spec", VenueFeedSpec, ArbStrategySpec)
+
+
+class Role(StrEnum):
+    """What a pod does; also the tag of its document."""
+
+    FEED = "Feed"
+    DETECTOR = "Detector"
+    EXECUTOR = "Executor"
+    RECORDER = "Recorder"
+    SIMULATOR = "Simulator"
+
+
+class ResourceRef(msgspec.Struct, frozen=True, order=True):
+    """An object that a workload runs for."""
+
+    kind: str
+    name: str
+
+
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
+    """One pod, or locally one process."""
+
+    name: str
+    """A DNS label, unique in the namespace."""
+    role: Role
+    resources: tuple[ResourceRef, ...]
+    document: str
+    """The name of its document in `Plan.documents`."""
+    shape: str
+    """Digest of every field that is declared a restart and concerns this pod: where it differs, the pod is replaced."""
+    requests: ResourceAmounts = ResourceAmounts()
+    limits: ResourceAmounts = ResourceAmounts()
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """All that runs in a namespace, by name."""
+
+    workloads: tuple[Workload, ...]
+    documents: dict[str, Document]
+
+
+def plan(resources: Resources) -> Plan:
+    """What must run for `resources`, which hold no violation."""
+    feeds = {name: feed for name, feed in sorted(resources.feeds.items()) if not feed.spec.suspend}
+    strategies = {name: s for name, s in sorted(resources.strategies.items()) if not s.spec.suspend}
+    pairs = [_feed(feed) for feed in feeds.values()]
+    for strategy in strategies.values():
+        pairs += _strategy(strategy, resources)
+    if pairs:
+        pairs.append(_recorder(feeds, strategies))
+    simulated = {name: feed for name, feed in feeds.items() if feed.spec.simulated is not None}
+    if simulated:
+        pairs.append(_simulator(simulated))
+    pairs.sort(key=lambda pair: pair[0].name)
+    return Plan(
+        workloads=tuple(workload for workload, _ in pairs),
+        documents={workload.document: document for workload, document in pairs},
+    )
+
+
+_Pair = tuple[Workload, Document]
+
+
+def _feed(feed: VenueFeed) -> _Pair:
+    name, spec = feed.metadata.name, _without_pod_shape(feed.spec)
+    document = FeedDocument(name=name, spec=spec, revision=revision_of(name, spec))
+    return _workload(Role.FEED, feed, restarting(feed.spec, without=("workload",))), document
+
+
+def _strategy(strategy: ArbStrategy, resources: Resources) -> Iterator[_Pair]:
+    common: dict[str, Any] = {
+        "strategy": strategy.metadata.name,
+        "uid": strategy.metadata.uid,
+        "spec": _without_pod_shape(strategy.spec),
+        "feeds": {ref: _seen(resources.feeds[ref]) for ref in sorted(ref.name for ref in strategy.spec.feeds)},
+    }
+    common["revision"] = revision_of(common)
+    limits = effective_limits(strategy.spec.risk, (policy.spec for policy in resources.policies.values()))
+    # Mode and accounts are an executor's: a detector outlives a change of them.
+    detector = restarting(strategy.spec, without=("workload", "execution"))
+    executor = restarting(strategy.spec, without=("workload",))
+    yield _workload(Role.DETECTOR, strategy, detector), DetectorDocument(**common)
+    yield _workload(Role.EXECUTOR, strategy, executor), ExecutorDocument(**common, limits=limits)
+
+
+def _recorder(feeds: dict[str, VenueFeed], strategies: dict[str, ArbStrategy]) -> _Pair:
+    recorded = {
+        name: RecordedFeed(
+            venue=feed.spec.venue,
+            market=feed.spec.market,
+            instruments=_sorted(feed.spec.instruments),
+            recording=feed.spec.recording,
+        )
+        for name, feed in feeds.items()
+        if feed.spec.recording is not None
+    }
+    names = tuple(strategies)
+    document = RecorderDocument(feeds=recorded, strategies=names, revision=revision_of(recorded, names))
+    return _namespaced(Role.RECORDER, (), {}), document
+
+
+def _simulator(feeds: dict[str, VenueFeed]) -> _Pair:
+    served = {
+        name: SimulatedFeed(
+            venue=feed.spec.venue,
+            market=feed.spec.market,
+            instruments=_sorted(feed.spec.instruments),
+            simulated=feed.spec.simulated,
+        )
+        for name, feed in feeds.items()
+        if feed.spec.simulated is not None
+    }
+    shape = {name: (feed.venue, feed.market, feed.simulated) for name, feed in served.items()}
+    refs = tuple(ResourceRef("VenueFeed", name) for name in served)
+    return _namespaced(Role.SIMULATOR, refs, shape), SimulatorDocument(feeds=served, revision=revision_of(served))
+
+
+def _workload(role: Role, owner: VenueFeed | ArbStrategy, shape: dict[str, object]) -> Workload:
+    name = f"{role.lower()}-{owner.metadata.name}"
+    return Workload(
+        name=name,
+        role=role,
+        resources=(ResourceRef(type(owner).__name__, owner.metadata.name),),
+        document=name,
+        shape=digest(shape),
+        requests=owner.spec.workload.requests,
+        limits=owner.spec.workload.limits,
+    )
+
+
+def _namespaced(role: Role, refs: tuple[ResourceRef, ...], shape: dict[str, Any]) -> Workload:
+    name = role.lower()
+    return Workload(name=name, role=role, resources=refs, document=name, shape=digest(shape))
+
+
+def _seen(feed: VenueFeed) -> StrategyFeed:
+    spec = feed.spec
+    return StrategyFeed(
+        venue=spec.venue, market=spec.market, instruments=_sorted(spec.instruments), integrity=spec.integrity, fees=spec.fees
+    )
+
+
+def _sorted(instruments: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(instruments))
+
+
+def _without_pod_shape(spec: _Spec) -> _Spec:
+    return msgspec.structs.replace(spec, workload=PodShape())
