@@ -12,6 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
+from arbkube.detection.model import Leg
 from arbkube.market.instruments import Side
 
 
@@ -109,6 +110,10 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     strategy: str
     revision: str
     created_ns: int
+    legs: tuple[Leg, ...]
+    """As re-priced on the executor's own books: what is meant to be filled. A refused one has the opportunity's."""
+    profit_asset: str
+    expected_profit: Decimal
     state: IntentState
     outcome: IntentOutcome | None = None
     reason: str = ""

@@ -1,0 +1,1 @@
+"""Pure: limits, the ordered gate, positions, marks and PnL. No I/O, no clock."""

@@ -1,0 +1,324 @@
+"""The gate every Open passes: an ordered list of small checks, each with its reason.
+
+For: deciding purely, from what the executor gathered, whether an opportunity may become an intent. The first reason found is
+the one the user reads. May not: do I/O, read a clock, or judge an order that only reduces exposure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from enum import StrEnum
+from functools import cached_property
+
+import msgspec
+
+from arbkube.detection.model import Leg, Opportunity
+from arbkube.market.instruments import Market, MarketKey, MarketType
+from arbkube.risk.inventory import Holding, Inventory, OpenOrder
+from arbkube.risk.limits import EffectiveLimits
+from arbkube.risk.marks import LatestBooks, Marks
+
+
+class RefusalReason(StrEnum):
+    """Why an opportunity did not become an intent. The same words stand in the journal, metrics, reports and docs."""
+
+    LEASE_LOST = "LeaseLost"
+    """This executor's lease has run out or is held by another: it may send nothing."""
+    JOURNAL_UNAVAILABLE = "JournalUnavailable"
+    """The journal could not be written (disk full, read-only, locked); nothing was sent."""
+    UNKNOWN_MARKET = "UnknownMarket"
+    """A leg names a market that this executor has no rules and fees for."""
+    EXPIRED = "Expired"
+    """Older than `expireAfter` when it arrived."""
+    LIVE_INTENT = "LiveIntent"
+    """The identity's earlier intent is not settled yet."""
+    MAX_OPEN_INTENTS = "MaxOpenIntents"
+    """As many intents as `maxOpenIntents` are unsettled."""
+    NO_BOOK = "NoBook"
+    """A leg has no verified book (none yet, or withheld)."""
+    STALE_BOOK = "StaleBook"
+    """A leg's connection has not proved to be alive within the feed's `maxAge`."""
+    BOOK_BEFORE_FILL = "BookBeforeFill"
+    """A leg's book is not newer than the last fill in its market: it may show what is already taken."""
+    EDGE_GONE = "EdgeGone"
+    """On the executor's own current books the net edge is below `exitEdge`, or nothing is left within the limits."""
+    NOT_ORDERABLE = "NotOrderable"
+    """What is left is below a leg's minimum quantity or notional."""
+    MAX_NOTIONAL = "MaxNotional"
+    """An order would be above `maxNotional`."""
+    STALE_MARK = "StaleMark"
+    """Something held or to be held cannot be valued on a book younger than `maxMarkAge`."""
+    MAX_POSITION = "MaxPosition"
+    """An asset's distance from target could go beyond `maxPosition`."""
+    MAX_EXPOSURE_BY_VENUE = "MaxExposureByVenue"
+    """A venue's distance from target could go beyond its limit."""
+    MAX_EXPOSURE_BY_ASSET = "MaxExposureByAsset"
+    """An asset's distance from target over all venues could go beyond its limit."""
+    MAX_DAILY_LOSS = "MaxDailyLoss"
+    """Realised and unrealised ArbPnL have fallen by `maxDailyLoss` since the risk day (UTC) began."""
+    INSUFFICIENT_BALANCE = "InsufficientBalance"
+    """A leg costs more than is free on its venue."""
+    DUPLICATE_INTENT = "DuplicateIntent"
+    """The journal already holds an intent of this opportunity."""
+
+
+class Repriced(msgspec.Struct, frozen=True, kw_only=True):
+    """The opportunity's legs on the executor's own current books. Empty legs: nothing is left within the limits."""
+
+    legs: tuple[Leg, ...]
+    notional: Decimal
+    expected_profit: Decimal
+
+
+class Gathered:
+    """All that the checks look at, gathered at one moment. Valuations are made when first asked for."""
+
+    def __init__(
+        self,
+        *,
+        now_ns: int,
+        opportunity: Opportunity,
+        lease_valid: bool,
+        journal_writable: bool,
+        markets: dict[MarketKey, Market],
+        venue_of: dict[str, str],
+        max_age_ns: dict[str, int],
+        expire_after_ns: int,
+        exit_edge: Decimal,
+        limits: EffectiveLimits,
+        live_identities: frozenset[str],
+        books: LatestBooks,
+        last_fill_ns: dict[MarketKey, int],
+        reprice: Callable[[Opportunity], Repriced],
+        inventory: Inventory,
+        open_orders: tuple[OpenOrder, ...],
+        marks: Marks,
+        lost_today: Decimal | None,
+    ) -> None:
+        self.now_ns = now_ns
+        self.opportunity = opportunity
+        self.lease_valid = lease_valid
+        self.journal_writable = journal_writable
+        self.markets = markets
+        self.venue_of = venue_of
+        self.max_age_ns = max_age_ns
+        self.expire_after_ns = expire_after_ns
+        self.exit_edge = exit_edge
+        self.limits = limits
+        self.live_identities = live_identities
+        self.books = books
+        self.last_fill_ns = last_fill_ns
+        self.inventory = inventory
+        self.open_orders = open_orders
+        self.marks = marks
+        self.lost_today = lost_today
+        self._reprice = reprice
+
+    @cached_property
+    def keys(self) -> tuple[MarketKey, ...]:
+        return tuple((leg.feed, leg.symbol) for leg in self.opportunity.legs)
+
+    @cached_property
+    def repriced(self) -> Repriced:
+        return self._reprice(self.opportunity)
+
+    @cached_property
+    def new_orders(self) -> tuple[OpenOrder, ...]:
+        """The re-priced legs as if all had just been sent."""
+        return tuple(
+            OpenOrder(
+                market=self.markets[(leg.feed, leg.symbol)], side=leg.side, quantity=leg.quantity, limit_price=leg.limit_price
+            )
+            for leg in self.repriced.legs
+        )
+
+    @cached_property
+    def exposures(self) -> dict[Holding, Decimal] | None:
+        """Worth of the worst distance from target of each holding but the profit asset; None when a mark is stale."""
+        worths: dict[Holding, Decimal] = {}
+        for holding, distances in self.inventory.worst_distances((*self.open_orders, *self.new_orders)).items():
+            worth = self._worst(holding[1], distances)
+            if worth is None:
+                return None
+            if holding[1] != self.marks.profit_asset:
+                worths[holding] = worth
+        return worths
+
+    @cached_property
+    def asset_exposures(self) -> dict[str, Decimal] | None:
+        """The same by asset, feeds netted where their orders are settled, never where they are open."""
+        totals: dict[str, tuple[Decimal, Decimal]] = {}
+        for (_, asset), (least, greatest) in self.inventory.worst_distances((*self.open_orders, *self.new_orders)).items():
+            low, high = totals.get(asset, (Decimal(0), Decimal(0)))
+            totals[asset] = (low + least, high + greatest)
+        worths: dict[str, Decimal] = {}
+        for asset, distances in totals.items():
+            worth = self._worst(asset, distances)
+            if worth is None:
+                return None
+            worths[asset] = worth
+        worths.pop(self.marks.profit_asset, None)
+        return worths
+
+    def _worst(self, asset: str, distances: tuple[Decimal, Decimal]) -> Decimal | None:
+        worst = Decimal(0)
+        for distance in distances:
+            worth = self.marks.worth(asset, distance, self.books, self.now_ns, self.limits.max_mark_age_ns)
+            if worth is None:
+                return None
+            worst = max(worst, abs(worth))
+        return worst
+
+
+Check = Callable[[Gathered], RefusalReason | None]
+
+
+def lease_held(g: Gathered) -> RefusalReason | None:
+    return None if g.lease_valid else RefusalReason.LEASE_LOST
+
+
+def journal_writable(g: Gathered) -> RefusalReason | None:
+    return None if g.journal_writable else RefusalReason.JOURNAL_UNAVAILABLE
+
+
+def markets_known(g: Gathered) -> RefusalReason | None:
+    return None if g.keys and all(key in g.markets for key in g.keys) else RefusalReason.UNKNOWN_MARKET
+
+
+def young_enough(g: Gathered) -> RefusalReason | None:
+    return None if g.now_ns - g.opportunity.detected_ns <= g.expire_after_ns else RefusalReason.EXPIRED
+
+
+def identity_free(g: Gathered) -> RefusalReason | None:
+    return RefusalReason.LIVE_INTENT if g.opportunity.identity in g.live_identities else None
+
+
+def below_max_open_intents(g: Gathered) -> RefusalReason | None:
+    return None if len(g.live_identities) < g.limits.max_open_intents else RefusalReason.MAX_OPEN_INTENTS
+
+
+def books_verified(g: Gathered) -> RefusalReason | None:
+    return None if all(g.books.verified(key) is not None for key in g.keys) else RefusalReason.NO_BOOK
+
+
+def books_fresh(g: Gathered) -> RefusalReason | None:
+    for key in g.keys:
+        age_ns = g.books.age_ns(key, g.now_ns)
+        if age_ns is None or age_ns > g.max_age_ns.get(key[0], 0):
+            return RefusalReason.STALE_BOOK
+    return None
+
+
+def books_newer_than_fills(g: Gathered) -> RefusalReason | None:
+    for key in g.keys:
+        received_ns, filled_ns = g.books.received_ns(key), g.last_fill_ns.get(key)
+        if received_ns is not None and filled_ns is not None and received_ns <= filled_ns:
+            return RefusalReason.BOOK_BEFORE_FILL
+    return None
+
+
+def edge_left(g: Gathered) -> RefusalReason | None:
+    repriced = g.repriced
+    if not repriced.legs:
+        return RefusalReason.EDGE_GONE
+    wanted = g.exit_edge * repriced.notional
+    return None if repriced.expected_profit > 0 and repriced.expected_profit >= wanted else RefusalReason.EDGE_GONE
+
+
+def orderable(g: Gathered) -> RefusalReason | None:
+    for leg in g.repriced.legs:
+        if not g.markets[(leg.feed, leg.symbol)].instrument.orderable(leg.quantity, leg.limit_price):
+            return RefusalReason.NOT_ORDERABLE
+    return None
+
+
+def notional_within(g: Gathered) -> RefusalReason | None:
+    limit = g.limits.max_notional
+    if limit is not None and any(leg.quantity * leg.limit_price > limit for leg in g.repriced.legs):
+        return RefusalReason.MAX_NOTIONAL
+    return None
+
+
+def marks_fresh(g: Gathered) -> RefusalReason | None:
+    return RefusalReason.STALE_MARK if g.exposures is None or g.asset_exposures is None or g.lost_today is None else None
+
+
+def position_within(g: Gathered) -> RefusalReason | None:
+    limit = g.limits.max_position
+    if limit is not None and any(worth > limit for worth in (g.asset_exposures or {}).values()):
+        return RefusalReason.MAX_POSITION
+    return None
+
+
+def venue_exposure_within(g: Gathered) -> RefusalReason | None:
+    totals: dict[str, Decimal] = {}
+    for (feed, _), worth in (g.exposures or {}).items():
+        venue = g.venue_of.get(feed, feed)
+        totals[venue] = totals.get(venue, Decimal(0)) + worth
+    limits = g.limits.max_exposure_by_venue
+    if any(totals[venue] > limits[venue] for venue in totals.keys() & limits.keys()):
+        return RefusalReason.MAX_EXPOSURE_BY_VENUE
+    return None
+
+
+def asset_exposure_within(g: Gathered) -> RefusalReason | None:
+    limits = g.limits.max_exposure_by_asset
+    worths: dict[str, Decimal] = {}
+    perpetual_base = {
+        market.instrument.symbol: market.instrument.base
+        for market in g.markets.values()
+        if market.instrument.market is MarketType.PERPETUAL
+    }
+    for asset, worth in (g.asset_exposures or {}).items():
+        base = perpetual_base.get(asset, asset)
+        worths[base] = worths.get(base, Decimal(0)) + worth
+    if any(worths[asset] > limits[asset] for asset in worths.keys() & limits.keys()):
+        return RefusalReason.MAX_EXPOSURE_BY_ASSET
+    return None
+
+
+def daily_loss_within(g: Gathered) -> RefusalReason | None:
+    limit = g.limits.max_daily_loss
+    if limit is not None and g.lost_today is not None and g.lost_today >= limit:
+        return RefusalReason.MAX_DAILY_LOSS
+    return None
+
+
+def balance_sufficient(g: Gathered) -> RefusalReason | None:
+    taken = g.inventory.reserved(g.open_orders)
+    for holding, amount in g.inventory.reserved(g.new_orders).items():
+        if amount + taken.get(holding, Decimal(0)) > g.inventory.free(holding, g.books.ask_price):
+            return RefusalReason.INSUFFICIENT_BALANCE
+    return None
+
+
+OPEN_GATE: tuple[Check, ...] = (
+    lease_held,  # may this process send at all
+    journal_writable,  # journal first: what cannot be written down is not sent
+    markets_known,  # no order without the venue's rules
+    young_enough,  # an old chance is somebody else's by now
+    identity_free,  # one live intent per identity
+    below_max_open_intents,
+    books_verified,  # never on a book without its proof
+    books_fresh,  # never on a silent connection
+    books_newer_than_fills,  # never on depth that we took ourselves
+    edge_left,  # on our own books, net of everything
+    orderable,  # what is left must be an order at every leg
+    notional_within,
+    marks_fresh,  # what cannot be valued cannot be limited
+    position_within,
+    venue_exposure_within,
+    asset_exposure_within,
+    daily_loss_within,
+    balance_sufficient,
+)
+
+
+def first_refusal(gathered: Gathered, gate: tuple[Check, ...] = OPEN_GATE) -> RefusalReason | None:
+    """The first check's reason that refuses, or None when all agree."""
+    for check in gate:
+        reason = check(gathered)
+        if reason is not None:
+            return reason
+    return None

@@ -1,0 +1,166 @@
+"""The latest books, and what an amount of an asset is worth on them.
+
+For: conservative marks: what we own counts at the lowest best bid, what we owe at the highest best ask, of all fresh books of
+the route to the profit asset. May not: do I/O, read a clock, or look deeper than the best level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+import msgspec
+
+from arbkube.detection.ladder import ONE, down
+from arbkube.market.book import Level
+from arbkube.market.frames import BookFrame, FrameBatch
+from arbkube.market.instruments import Market, MarketKey, MarketType, parse_symbol
+
+MAX_HOPS = 3
+
+
+def position_asset(symbol: str) -> str:
+    """What a position in `symbol` is called: the base asset, or a perpetual's own symbol (it cannot be delivered for spot)."""
+    base, _, market = parse_symbol(symbol)
+    return symbol if market is MarketType.PERPETUAL else base
+
+
+class LatestBooks:
+    """The newest frame of each market and when its connection last proved to be alive, in the bus's time."""
+
+    def __init__(self) -> None:
+        self._frames: dict[MarketKey, BookFrame] = {}
+        self._alive_ns: dict[MarketKey, int] = {}
+        self._epochs: dict[str, int] = {}
+        self._offsets: dict[str, int | None] = {}
+
+    def apply(self, batch: FrameBatch) -> tuple[BookFrame, ...]:
+        """Take a batch in; returns the frames that were newer than what was held.
+
+        A new epoch is a new process of the feed: what the old one said is void, lest its pulses keep old books alive.
+        """
+        feed = batch.feed
+        if self._epochs.get(feed) != batch.epoch:
+            self._epochs[feed] = batch.epoch
+            for known in (self._frames, self._alive_ns):
+                for key in [key for key in known if key[0] == feed]:
+                    known.pop(key)
+        self._offsets[feed] = batch.clock_offset_ns
+        for symbol, alive_ns in batch.alive_ns.items():
+            self._alive_ns[(feed, symbol)] = alive_ns
+        taken = []
+        for frame in batch.frames:
+            held = self._frames.get((feed, frame.symbol))
+            if held is None or frame.seq > held.seq:
+                self._frames[(feed, frame.symbol)] = frame
+                taken.append(frame)
+        return tuple(taken)
+
+    def verified(self, key: MarketKey) -> BookFrame | None:
+        """The market's newest frame, unless there is none or it is withheld."""
+        frame = self._frames.get(key)
+        return None if frame is None or frame.withheld else frame
+
+    def age_ns(self, key: MarketKey, now_ns: int) -> int | None:
+        """How long ago the book's connection proved to be alive; None while unknown (no pulse yet, or no measured clock)."""
+        alive_ns, offset_ns = self._alive_ns.get(key), self._offsets.get(key[0])
+        return None if alive_ns is None or offset_ns is None else now_ns - alive_ns + offset_ns
+
+    def received_ns(self, key: MarketKey) -> int | None:
+        """When the book's last event was received; None without a verified book or a measured clock."""
+        frame, offset_ns = self.verified(key), self._offsets.get(key[0])
+        return None if frame is None or offset_ns is None else frame.recv_ns - offset_ns
+
+    def best(self, key: MarketKey) -> tuple[Level, Level] | None:
+        """Best bid and ask of a verified book with both sides."""
+        frame = self.verified(key)
+        return (frame.bids[0], frame.asks[0]) if frame is not None and frame.bids and frame.asks else None
+
+    def ask_price(self, key: MarketKey) -> Decimal | None:
+        """What one unit costs now at least: how a short is valued."""
+        best = self.best(key)
+        return None if best is None else Decimal(best[1][0])
+
+
+class _Hop(msgspec.Struct, frozen=True):
+    """From one asset to another: over the markets that sell it, or (inverse) over those that it buys."""
+
+    keys: tuple[MarketKey, ...]
+    inverse: bool
+
+
+class Marks:
+    """Values assets in the profit asset. Routes are the shortest ones over the markets given, found once."""
+
+    def __init__(self, markets: Iterable[Market], profit_asset: str) -> None:
+        markets = tuple(markets)
+        self.profit_asset = profit_asset
+        self._hops: dict[tuple[str, str, bool], list[MarketKey]] = {}
+        for market in markets:
+            base, quote = position_asset(market.instrument.symbol), market.instrument.quote
+            self._hops.setdefault((base, quote, False), []).append(market.key)
+            if market.instrument.market is MarketType.SPOT:
+                self._hops.setdefault((quote, base, True), []).append(market.key)
+        self._routes: dict[str, tuple[_Hop, ...] | None] = {}
+        self._after_fee = {market.key: ONE - market.fees.taker for market in markets}
+
+    def worth(
+        self,
+        asset: str,
+        amount: Decimal,
+        books: LatestBooks,
+        now_ns: int,
+        max_age_ns: int | None,
+        *,
+        net_of_fees: bool = False,
+    ) -> Decimal | None:
+        """`amount` (below zero: owed) in the profit asset; None without a route of books at most `max_age_ns` old.
+
+        With `max_age_ns` None the last known books count, however old. With `net_of_fees` each exchange on the way pays its
+        taker fee.
+        """
+        route = self._route(asset)
+        if amount == 0 or route == ():
+            return amount
+        if route is None:
+            return None
+        for hop in route:
+            price = self._price(hop, amount > 0, books, now_ns, max_age_ns, net_of_fees)
+            if price is None:
+                return None
+            amount = down(amount / price if hop.inverse else amount * price)
+        return amount
+
+    def _price(
+        self, hop: _Hop, owned: bool, books: LatestBooks, now_ns: int, max_age_ns: int | None, net_of_fees: bool
+    ) -> Decimal | None:
+        bid_side = owned is not hop.inverse
+        found: Decimal | None = None
+        for key in hop.keys:
+            best = books.best(key)
+            if best is None:
+                continue
+            if max_age_ns is not None:
+                age_ns = books.age_ns(key, now_ns)
+                if age_ns is None or age_ns > max_age_ns:
+                    continue
+            price = Decimal(best[0][0] if bid_side else best[1][0])
+            if net_of_fees:
+                price = price * self._after_fee[key] if bid_side else price / self._after_fee[key]
+            found = price if found is None else min(found, price) if bid_side else max(found, price)
+        return found
+
+    def _route(self, asset: str) -> tuple[_Hop, ...] | None:
+        if asset not in self._routes:
+            self._routes[asset] = self._shortest(asset)
+        return self._routes[asset]
+
+    def _shortest(self, asset: str) -> tuple[_Hop, ...] | None:
+        reached: dict[str, tuple[_Hop, ...]] = {asset: ()}
+        for _ in range(MAX_HOPS):
+            if self.profit_asset in reached:
+                break
+            for (source, target, inverse), keys in self._hops.items():
+                if source in reached and target not in reached:
+                    reached[target] = (*reached[source], _Hop(tuple(keys), inverse))
+        return reached.get(self.profit_asset)
