@@ -33,7 +33,9 @@ class Direction(StrEnum):
     """What a change does to a limit."""
 
     TIGHTENS = "Tightens"
+    """It can only reduce risk."""
     LOOSENS = "Loosens"
+    """It may add risk."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ class Range(StrEnum):
     """What a decimal, edge or duration may be; msgspec's own bounds know only integers and floats."""
 
     ANY = "any"
-    NOT_NEGATIVE = "not negative"
+    NOT_NEGATIVE = "zero or more"
     POSITIVE = "above zero"
     FRACTION = "from 0 to 1"
 

@@ -198,7 +198,7 @@ class PaperBalance(Spec, frozen=True, kw_only=True):
 
 
 class Paper(Spec, frozen=True, kw_only=True):
-    """How the paper broker behaves. It fills on the real book of the moment the order arrives and uses up what it took."""
+    """It fills on the real book of the moment the order arrives and uses up what it took."""
 
     latency: Annotated[Duration, field("From sending to the venue's matching.")] = Duration("20ms")
     reject_rate: Annotated[Decimal, field("Share of orders rejected.", within=Range.FRACTION)] = Decimal(0)

@@ -12,8 +12,6 @@ from typing import Any
 
 import msgspec
 
-from arbkube.resources import rules
-from arbkube.resources.hints import did_you_mean
 from arbkube.resources.kinds import (
     API_VERSION,
     ArbStrategy,
@@ -26,8 +24,10 @@ from arbkube.resources.kinds import (
 )
 from arbkube.resources.scalars import NAME_LENGTH, NAME_PATTERN, NAMESPACE_PATTERN
 from arbkube.resources.shape import Scalar, shape_of
-from arbkube.resources.sources import Raw, parse
-from arbkube.resources.structure import BROKEN, Reader
+from arbkube.resources.validation import rules
+from arbkube.resources.validation.hints import did_you_mean
+from arbkube.resources.validation.sources import Raw, parse
+from arbkube.resources.validation.structure import BROKEN, Reader
 from arbkube.resources.violations import Path, Problem, Reason, Violation, in_order, spell
 
 _IDENTITIES = uuid.uuid5(uuid.NAMESPACE_DNS, "arbkube.io")

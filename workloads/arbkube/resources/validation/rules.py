@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from arbkube.market.instruments import MarketType, parse_symbol
-from arbkube.resources.hints import did_you_mean
 from arbkube.resources.kinds import ArbStrategySpec, Channel, RiskPolicySpec, VenueFeedSpec
+from arbkube.resources.validation.hints import did_you_mean
 from arbkube.resources.violations import Path, Problem, Reason
 from arbkube.venues import catalog
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
-from arbkube.resources import hints
 from arbkube.resources.fields import Range
 from arbkube.resources.scalars import Bps, Duration
 from arbkube.resources.shape import Choice, Field, Many, Object, Scalar, Shape
+from arbkube.resources.validation import hints
 from arbkube.resources.violations import Path, Problem, Reason, spell
 
 

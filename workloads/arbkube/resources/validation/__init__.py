@@ -1,0 +1,1 @@
+"""What is wrong with a resource, all of it at once: text, structure, then rules, each naming place, reason and remedy."""
