@@ -124,6 +124,8 @@ class CoinbaseSession(Session):
             return
         self._last = sequence
         if message.channel == "l2_data":
+            if not message.events:
+                raise ValueError("an update of nothing")
             venue_ns = epoch_ns(message.timestamp)
             for event in message.events:
                 self._event(event, venue_ns, now_ns)
