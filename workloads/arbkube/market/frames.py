@@ -56,6 +56,33 @@ class FrameBatch(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     frames: tuple[BookFrame, ...]
 
 
+def conflate(batches: list[FrameBatch]) -> list[FrameBatch]:
+    """The same knowledge in fewer batches: consecutive ones of one feed and epoch become one with the latest frame a book.
+
+    What a reader that fell behind does before it works: it is then older by nothing, and every book is looked at once.
+    """
+    merged: dict[tuple[str, int], FrameBatch] = {}
+    frames: dict[tuple[str, int], dict[str, BookFrame]] = {}
+    for batch in batches:
+        key = (batch.feed, batch.epoch)
+        earlier = merged.get(key)
+        latest = frames.setdefault(key, {})
+        latest.update((frame.symbol, frame) for frame in batch.frames)
+        if earlier is None:
+            merged[key] = batch
+        else:
+            merged[key] = FrameBatch(
+                feed=batch.feed,
+                epoch=batch.epoch,
+                sent_ns=batch.sent_ns,
+                clock_offset_ns=batch.clock_offset_ns,
+                alive_ns={**earlier.alive_ns, **batch.alive_ns},
+                excess_transit_ns={**earlier.excess_transit_ns, **batch.excess_transit_ns},
+                frames=(),
+            )
+    return [msgspec.structs.replace(batch, frames=tuple(frames[key].values())) for key, batch in merged.items()]
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(FrameBatch)
 

@@ -6,6 +6,7 @@ withheld: it gives frames without levels. May not: parse a venue's protocol, do 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 import msgspec
@@ -50,6 +51,15 @@ class BookCounts(msgspec.Struct):
     tops_mismatched: int = 0
     malformed: int = 0
     crossed: int = 0
+
+
+def total_counts(counts: Iterable[BookCounts]) -> BookCounts:
+    """The sum over books."""
+    total = BookCounts()
+    for count in counts:
+        for field in BookCounts.__struct_fields__:
+            setattr(total, field, getattr(total, field) + getattr(count, field))
+    return total
 
 
 class VerifiedBook:

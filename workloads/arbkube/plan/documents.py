@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from arbkube.market.instruments import MarketType
-from arbkube.plan.limits import EffectiveLimits
+from arbkube.risk.limits import EffectiveLimits
 from arbkube.resources.kinds import ArbStrategySpec, FeeOverride, Integrity, Recording, Simulated, VenueFeedSpec
 from arbkube.resources.meaning import digest
 from arbkube.resources.scalars import Bps, Duration

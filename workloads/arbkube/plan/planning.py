@@ -25,7 +25,7 @@ from arbkube.plan.documents import (
     StrategyFeed,
     revision_of,
 )
-from arbkube.plan.limits import effective_limits
+from arbkube.risk.limits import effective_limits
 from arbkube.resources.changes import restarting
 from arbkube.resources.kinds import ArbStrategy, ArbStrategySpec, ResourceAmounts, VenueFeed, VenueFeedSpec
 from arbkube.resources.kinds import Workload as PodShape

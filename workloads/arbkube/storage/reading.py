@@ -39,7 +39,7 @@ class ExecutorReader(Protocol):
     def trades_in_order(self) -> Iterator[Trade]:
         """Every intent that was not refused, oldest first, one at a time."""
 
-    def refusals(self) -> dict[str, int]:
+    def refusals(self, *, since_ns: int = 0) -> dict[str, int]:
         """How many were refused, by reason."""
 
     def equity(self, *, limit: int) -> list[EquityPoint]:
@@ -83,9 +83,11 @@ class SqliteExecutorReader:
             intent = self._database.read("SELECT * FROM intents WHERE id = ?", row["id"])[0]
             yield self._trade(struct(intent, Intent, nested=("legs",)))
 
-    def refusals(self) -> dict[str, int]:
+    def refusals(self, *, since_ns: int = 0) -> dict[str, int]:
         rows = self._database.read(
-            "SELECT reason, count(*) AS number FROM intents WHERE outcome = ? GROUP BY reason ORDER BY reason", _REFUSED
+            "SELECT reason, count(*) AS number FROM intents WHERE outcome = ? AND created_ns >= ? GROUP BY reason ORDER BY reason",
+            _REFUSED,
+            since_ns,
         )
         return {row["reason"]: row["number"] for row in rows}
 

@@ -116,7 +116,9 @@ class Writer:
 
 
 def _open(path: Path) -> BinaryIO:
-    if path.open("rb").read(2) == b"\x1f\x8b":
+    with path.open("rb") as file:
+        gzipped = file.read(2) == b"\x1f\x8b"
+    if gzipped:
         return gzip.open(path, "rb")  # type: ignore[return-value]
     return path.open("rb")
 

@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 _TICK_S = 0.1
 _CONNECT_TIMEOUT_S = 10.0
 _REST_TIMEOUT_S = 10.0
+_CLOSE_TIMEOUT = aiohttp.ClientWSTimeout(ws_close=1.0)
+"""A silent peer answers no close frame either."""
 _REST_AT_ONCE = 4
 _FAILURES_BEFORE_POLLING = 3
 _POLL_INTERVAL_S = 1.0
@@ -120,7 +122,9 @@ class Connection:
         try:
             async with (
                 asyncio.timeout(_CONNECT_TIMEOUT_S) as limit,
-                self._http.ws_connect(self.session.url, autoping=False, max_msg_size=0, compress=0) as socket,
+                self._http.ws_connect(
+                    self.session.url, autoping=False, max_msg_size=0, decode_text=False, timeout=_CLOSE_TIMEOUT
+                ) as socket,
             ):
                 limit.reschedule(None)
                 self._socket = socket
@@ -152,7 +156,7 @@ class Connection:
             message = await socket.receive()
             kind = message.type
             if kind is text or kind is binary:
-                data = message.data.encode() if kind is text else message.data
+                data = message.data
                 now_ns = time.time_ns()
                 if self._tap is not None:
                     self._tap(Event(now_ns, self._index, EventKind.RECEIVED, "", data))
@@ -232,11 +236,7 @@ class Connection:
             case Reconnect(reason):
                 log.warning("reconnecting", url=self.session.url, reason=reason)
                 if self._socket is not None:
-                    self._spawn(self._close(self._socket))
-
-    async def _close(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        # A silent peer answers no close frame either: do not wait for it.
-        await socket.close()
+                    self._spawn(self._socket.close())
 
     async def _fetch(self, symbol: str, url: str) -> None:
         body = await self._get(url)

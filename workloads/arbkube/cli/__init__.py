@@ -1,0 +1,1 @@
+"""`arb`: the command for one machine, and the entry points of the pods."""

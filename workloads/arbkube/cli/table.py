@@ -1,0 +1,105 @@
+"""The live view of `arb up`: one table of feeds and strategies.
+
+For: drawing what the pods' heartbeats say, with PAPER in plain sight. May not: ask pods anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from arbkube.pods.runtime import PodStatus
+
+PAPER = "PAPER: no order leaves this machine"
+
+
+def render(statuses: Mapping[str, PodStatus], *, expected: Mapping[str, str], restarts: Mapping[str, int], elapsed_s: float) -> RenderableType:
+    """The whole view. `expected` maps each pod to its role, `restarts` to how often it was started again."""
+    title = f"arb up · {PAPER} · {elapsed_s:.0f} s"
+    waiting = [name for name in expected if name not in statuses or not statuses[name].ready]
+    lines: list[RenderableType] = [_feeds(statuses), _strategies(statuses)]
+    for name in waiting:
+        reasons = ", ".join(statuses[name].reasons) if name in statuses else "starting"
+        lines.append(Text(f"{name}: {reasons}", style="yellow"))
+    for name, count in restarts.items():
+        if count:
+            lines.append(Text(f"{name}: started again {count} time{'s' if count > 1 else ''}", style="red"))
+    return Panel(Group(*lines), title=title, border_style="cyan")
+
+
+def summary(statuses: Mapping[str, PodStatus], *, expected: int, elapsed_s: float) -> str:
+    """The same in one line, for output that is no terminal."""
+    feeds = [status.detail for status in statuses.values() if status.role == "feed"]
+    executors = [status.detail for status in statuses.values() if status.role == "executor"]
+    detectors = [status.detail for status in statuses.values() if status.role == "detector"]
+    ready = sum(status.ready for status in statuses.values())
+    intents = sum(sum(_numbers(detail, "intents").values()) for detail in executors)
+    messages = sum(_numbers(detail, "counts").get("messages", 0) for detail in feeds)
+    gaps = sum(_numbers(detail, "counts").get("gaps", 0) for detail in feeds)
+    seen = sum(int(str(detail.get("opportunities", 0))) for detail in detectors)
+    pnl = ", ".join(f"{detail.get('pnl')} {detail.get('profit_asset')}" for detail in executors if detail.get("pnl") is not None)
+    return (
+        f"[PAPER] {elapsed_s:5.1f} s  pods ready {ready}/{expected}  messages {messages}  gaps {gaps}  "
+        f"opportunities {seen}  trades {intents}  PnL {pnl or '-'}"
+    )
+
+
+def _feeds(statuses: Mapping[str, PodStatus]) -> Table:
+    table = Table(title="Feeds", title_justify="left", expand=True)
+    for heading in ("feed", "venue"):
+        table.add_column(heading)
+    for heading in ("books", "withheld", "age", "messages", "gaps", "resyncs"):
+        table.add_column(heading, justify="right")
+    for status in sorted(statuses.values(), key=lambda status: status.pod):
+        if status.role != "feed":
+            continue
+        detail: dict[str, Any] = status.detail
+        counts = _numbers(detail, "counts")
+        withheld = len(detail["withheld"])
+        table.add_row(
+            detail["feed"],
+            f"{detail['venue']} {detail['market']}{' (simulated)' if detail['simulated'] else ''}",
+            str(detail["books"]),
+            Text(str(withheld), style="red" if withheld else ""),
+            f"{detail['age_ms']} ms",
+            str(counts["messages"]),
+            str(counts["gaps"]),
+            str(counts["resyncs"]),
+        )
+    return table
+
+
+def _strategies(statuses: Mapping[str, PodStatus]) -> Table:
+    table = Table(title="Strategies", title_justify="left", expand=True)
+    for heading in ("strategy", "mode"):
+        table.add_column(heading)
+    for heading in ("opportunities", "trades", "refused", "open", "closest", "PnL"):
+        table.add_column(heading, justify="right")
+    detectors = {s.detail["strategy"]: s.detail for s in statuses.values() if s.role == "detector"}
+    for status in sorted(statuses.values(), key=lambda status: status.pod):
+        if status.role != "executor":
+            continue
+        detail: dict[str, Any] = status.detail
+        seen: dict[str, Any] = detectors.get(detail["strategy"], {})
+        closest = next(iter(seen.get("closest_bps", {}).values()), None)
+        table.add_row(
+            detail["strategy"],
+            Text("PAPER", style="bold yellow"),
+            str(seen.get("opportunities", "-")),
+            str(sum(_numbers(detail, "intents").values())),
+            str(sum(_numbers(detail, "refusals").values())),
+            str(detail["open"]),
+            f"{closest} bps" if closest is not None else "-",
+            f"{detail['pnl']} {detail['profit_asset']}" if detail["pnl"] is not None else "-",
+        )
+    return table
+
+
+def _numbers(detail: Mapping[str, object], key: str) -> dict[str, int]:
+    value = detail.get(key, {})
+    return value if isinstance(value, dict) else {}

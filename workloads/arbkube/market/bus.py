@@ -1,0 +1,198 @@
+"""The bus: how pods tell each other what they see, capped and without memory.
+
+For: one interface with two forms, in-process and Valkey streams. A topic is a capped stream of byte messages; a reader that is slow
+jumps ahead and is only older, never wrong. May not: hold anything that must not be lost (limits, halts, journals).
+
+Topics: `frames:FEED` (FrameBatch), `markets:FEED` (the feed's instruments and fees, latest counts), `sightings:STRATEGY`
+(Sighting), `balances:STRATEGY` (Balances, latest counts).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+import redis.asyncio as redis
+import structlog
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+
+Message = tuple[str, bytes]
+"""(topic, payload)."""
+
+CAPS: Mapping[str, int] = {"frames": 256, "markets": 1, "sightings": 4096, "balances": 1}
+"""Messages kept per topic, by the topic's first word."""
+
+_RETAINED = frozenset({"markets", "balances"})
+"""Topics whose latest message a new reader gets at once; of the others it gets what comes after it began."""
+
+
+def is_retained(topic: str) -> bool:
+    """Whether a new reader of `topic` is first given its latest message."""
+    return topic.split(":", 1)[0] in _RETAINED
+
+
+class Bus(Protocol):
+    """Publish and read byte messages by topic."""
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Queue one message; never blocks and never raises. What cannot be delivered is dropped and counted."""
+
+    def read(self, topics: Sequence[str]) -> AsyncIterator[list[Message]]:
+        """Messages of `topics` as they come, in lists of what was there at once; reconnects by itself."""
+
+    async def clock_offset_ns(self) -> int | None:
+        """This process's clock minus the bus's clock, or None when it cannot be measured."""
+
+    async def run(self) -> None:
+        """Deliver what was published, until cancelled."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+    @property
+    def dropped(self) -> int:
+        """Messages that could not be delivered."""
+
+
+class InProcessBus:
+    """The bus within one event loop."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._latest: dict[str, bytes] = {}
+        self._readers: list[tuple[frozenset[str], deque[Message], asyncio.Event]] = []
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        if is_retained(topic):
+            self._latest[topic] = payload
+        for topics, queue, ready in self._readers:
+            if topic in topics:
+                self.dropped += len(queue) == queue.maxlen
+                queue.append((topic, payload))
+                ready.set()
+
+    async def read(self, topics: Sequence[str]) -> AsyncIterator[list[Message]]:
+        queue: deque[Message] = deque(maxlen=max(CAPS.values()))
+        ready = asyncio.Event()
+        entry = (frozenset(topics), queue, ready)
+        queue.extend((topic, self._latest[topic]) for topic in topics if topic in self._latest)
+        self._readers.append(entry)
+        try:
+            while True:
+                if queue:
+                    messages = list(queue)
+                    queue.clear()
+                    yield messages
+                else:
+                    ready.clear()
+                    await ready.wait()
+        finally:
+            self._readers.remove(entry)
+
+    async def clock_offset_ns(self) -> int | None:
+        return 0
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        return
+
+
+class ValkeyBus:
+    """The bus over one Valkey server: a capped stream a topic. `url` as redis-py writes it (redis://, rediss://, unix://)."""
+
+    _QUEUE_LIMIT = 4096
+    _BLOCK_MS = 1000
+    _READ_AT_ONCE = 512
+    _RETRY_S = 0.1
+
+    def __init__(self, url: str) -> None:
+        self.dropped = 0
+        self._url = url
+        self._writer = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
+        self._queue: deque[Message] = deque()
+        self._ready = asyncio.Event()
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        if len(self._queue) >= self._QUEUE_LIMIT:
+            # The newest is worth most: a reader that comes back wants the present, not the past.
+            self._queue.popleft()
+            self.dropped += 1
+        self._queue.append((topic, payload))
+        self._ready.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._ready.wait()
+            self._ready.clear()
+            if not self._queue:
+                continue
+            messages = list(self._queue)
+            self._queue.clear()
+            pipeline = self._writer.pipeline(transaction=False)
+            for topic, payload in messages:
+                cap = CAPS[topic.split(":", 1)[0]]
+                pipeline.xadd(topic, {"m": payload}, maxlen=cap, approximate=cap > 1)
+            try:
+                await pipeline.execute()
+            except (RedisError, OSError, TimeoutError) as error:
+                self.dropped += len(messages)
+                log.warning("bus write failed", dropped=len(messages), error=f"{type(error).__name__}: {error}")
+                await asyncio.sleep(self._RETRY_S)
+
+    async def read(self, topics: Sequence[str]) -> AsyncIterator[list[Message]]:
+        reader = redis.Redis.from_url(self._url, socket_timeout=self._BLOCK_MS / 1000 + 5, socket_connect_timeout=5)
+        positions: dict[str, str | bytes] = {}
+        try:
+            while True:
+                try:
+                    for topic in topics:
+                        if topic not in positions:
+                            positions[topic] = "0" if is_retained(topic) else await self._end_of(reader, topic)
+                    reply = await reader.xread(dict(positions), count=self._READ_AT_ONCE, block=self._BLOCK_MS)
+                except (RedisError, OSError, TimeoutError) as error:
+                    log.warning("bus read failed", error=f"{type(error).__name__}: {error}")
+                    # A server that lost its memory counts from a new beginning.
+                    positions.clear()
+                    await asyncio.sleep(self._RETRY_S)
+                    continue
+                messages: list[Message] = []
+                for name, entries in reply.items() if isinstance(reply, dict) else reply:
+                    topic = name.decode()
+                    rows = entries[0] if isinstance(reply, dict) else entries
+                    for entry_id, fields in rows:
+                        messages.append((topic, fields[b"m"]))
+                        positions[topic] = entry_id
+                if messages:
+                    yield messages
+        finally:
+            await reader.aclose()
+
+    @staticmethod
+    async def _end_of(reader: redis.Redis, topic: str) -> str | bytes:
+        last = await reader.xrevrange(topic, count=1)
+        return last[0][0] if last else "0"
+
+    async def clock_offset_ns(self) -> int | None:
+        best_round_trip = None
+        offset = None
+        for _ in range(5):
+            before = time.time_ns()
+            try:
+                seconds, microseconds = await self._writer.time()
+            except (RedisError, OSError, TimeoutError):
+                return None
+            after = time.time_ns()
+            if best_round_trip is None or after - before < best_round_trip:
+                best_round_trip = after - before
+                offset = (before + after) // 2 - (seconds * 10**9 + microseconds * 1000)
+        return offset
+
+    async def close(self) -> None:
+        await self._writer.aclose()

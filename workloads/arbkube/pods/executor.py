@@ -1,0 +1,237 @@
+"""The executor pod: opportunities in, paper orders out, journal first.
+
+For: the clockwork around the engine's driver: bus, timers, balances, graceful stop. May not: decide anything about trading.
+
+Stopping means: take no more opportunities, let the intents under way settle, give up the lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Iterable
+from decimal import Decimal
+
+import msgspec
+import structlog
+
+from arbkube.detection.model import Balances, Sighting
+from arbkube.execution.driver import Driver, Outcome
+from arbkube.execution.engine import Engine, ExecutorConfig
+from arbkube.execution.model import IntentState
+from arbkube.execution.paper import PaperBroker
+from arbkube.execution.protocols import Announce, Closed, JournalUnavailable, LeaseLost, Refused
+from arbkube.market.announcement import decode_markets
+from arbkube.market.bus import Message
+from arbkube.market.frames import conflate, decode
+from arbkube.plan.documents import ExecutorDocument
+from arbkube.pods.markets import KnownMarkets
+from arbkube.pods.metrics import ExecutorMetrics
+from arbkube.pods.runtime import Pod, PodArguments, read_document
+from arbkube.storage.executor import SqliteExecutorStore
+
+log = structlog.get_logger(__name__)
+
+_ANNOUNCE_S = 1.0
+_SETTLE_S = 20.0
+_BEHIND = 8
+_LEASE_RETRY_S = 0.5
+
+_sighting_decoder = msgspec.msgpack.Decoder(Sighting)
+_balances_encoder = msgspec.msgpack.Encoder()
+
+
+async def main(arguments: PodArguments) -> None:
+    """Run the executor described by the document until told to stop."""
+    executor = ExecutorPod(arguments, read_document(arguments, ExecutorDocument))
+    await executor.pod.run(executor.work)
+
+
+class ExecutorPod:
+    """The executor's surroundings; `work` is its life."""
+
+    def __init__(self, arguments: PodArguments, document: ExecutorDocument) -> None:
+        self.pod = Pod(arguments, detail=self._detail, starting="waiting for the feeds' markets")
+        self._document = document
+        self._feeds = list(document.feeds)
+        self._markets = KnownMarkets(self._feeds)
+        self._metrics = ExecutorMetrics(self.pod.registry)
+        self._journal: SqliteExecutorStore | None = None
+        self._engine: Engine | None = None
+        self._driver: Driver | None = None
+        self._balances: Balances | None = None
+        self._wake = asyncio.Event()
+        self._intents: dict[str, int] = {}
+        self._refusals: dict[str, int] = {}
+
+    async def work(self) -> None:
+        reading = asyncio.create_task(self._read())
+        timing = asyncio.create_task(self._keep_time())
+        announcing = asyncio.create_task(self._announce())
+        stop = asyncio.create_task(self.pod.stopping.wait())
+        tasks = {reading, timing, announcing}
+        try:
+            done, _ = await asyncio.wait({*tasks, stop}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stop}:
+                task.result()
+            await self._settle()
+        finally:
+            for task in (*tasks, stop):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._driver is not None:
+                with contextlib.suppress(JournalUnavailable, LeaseLost):
+                    self._driver.stop(self.pod.now_ns())
+            if self._journal is not None:
+                self._journal.close()
+
+    async def _settle(self) -> None:
+        """Wait, bounded, until nothing is under way."""
+        deadline = time.monotonic() + _SETTLE_S
+        while self._engine is not None and self._engine.live_intents and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+
+    async def _read(self) -> None:
+        topics = [f"{kind}:{feed}" for feed in self._feeds for kind in ("markets", "frames")]
+        async for messages in self.pod.bus.read([*topics, f"sightings:{self._document.strategy}"]):
+            await self._take(messages)
+            self._wake.set()
+
+    async def _take(self, messages: list[Message]) -> None:
+        """Books first, then what was decided on them."""
+        batches = []
+        sightings = []
+        for topic, payload in messages:
+            kind = topic.split(":", 1)[0]
+            try:
+                if kind == "frames":
+                    batches.append(decode(payload))
+                elif kind == "sightings":
+                    sightings.append(_sighting_decoder.decode(payload))
+                elif self._markets.heard(decode_markets(payload)):
+                    await self._rebuild()
+            except msgspec.MsgspecError as error:
+                log.warning("unreadable message", topic=topic, error=str(error))
+        if self._driver is None:
+            return
+        for batch in conflate(batches) if len(batches) > _BEHIND else batches:
+            self._perform(self._driver.on_batch(batch, self.pod.now_ns()))
+        for sighting in sightings:
+            if sighting.opportunity is not None and not self.pod.stopping.is_set():
+                now_ns = self.pod.now_ns()
+                self._metrics.detect_to_intent.observe(max(0, now_ns - sighting.opportunity.detected_ns) / 1e9)
+                self._perform(self._driver.on_opportunity(sighting.opportunity, now_ns))
+
+    async def _rebuild(self) -> None:
+        """Begin with the markets known now. When a venue changes a rule, what is under way settles first."""
+        missing = self._markets.missing
+        if missing:
+            self.pod.reasons["start"] = f"waiting for the markets of {', '.join(missing)}"
+            return
+        if self._driver is not None:
+            await self._settle()
+            self._driver.stop(self.pod.now_ns())
+        document = self._document
+        if self._journal is None:
+            self._journal = SqliteExecutorStore(self.pod.arguments.state / f"{document.strategy}.sqlite")
+        config = ExecutorConfig(
+            strategy=document.strategy,
+            strategy_uid=document.uid,
+            revision=document.revision,
+            profit_asset=document.spec.profit_asset,
+            detection=document.spec.detection,
+            execution=document.spec.execution,
+            limits=document.limits,
+            markets=self._markets.all,
+            venue_of=self._markets.venue_of,
+            max_age_ns={name: feed.integrity.max_age.ns for name, feed in document.feeds.items()},
+        )
+        self._engine = Engine(config)
+        broker = PaperBroker(
+            paper=config.execution.paper,
+            markets=config.markets,
+            max_age_ns=config.max_age_ns,
+            seed=int(uuid.UUID(document.uid)),
+            ledger=self._journal,
+        )
+        driver = Driver(
+            engine=self._engine,
+            journal=self._journal,
+            broker=broker,
+            holder=f"{self.pod.arguments.name}:{os.getpid()}:{time.time_ns()}",
+            monotonic_ns=time.monotonic_ns,
+        )
+        while True:
+            try:
+                outcomes = driver.start(self.pod.now_ns())
+            except LeaseLost as error:
+                # A predecessor that was killed holds the lease until it runs out.
+                self.pod.reasons["start"] = str(error)
+                await asyncio.sleep(_LEASE_RETRY_S)
+            else:
+                break
+        self._driver = driver
+        self._perform(outcomes)
+        self.pod.reasons.pop("start", None)
+
+    async def _keep_time(self) -> None:
+        """Call the driver when its next deadline comes; whatever moves the deadline wakes us."""
+        while True:
+            pause = 0.2
+            if self._driver is not None:
+                now_ns = self.pod.now_ns()
+                if self._driver.next_deadline() <= now_ns:
+                    self._perform(self._driver.on_time(now_ns))
+                pause = min(pause, max(0.0, (self._driver.next_deadline() - self.pod.now_ns()) / 1e9))
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), pause)
+
+    async def _announce(self) -> None:
+        """Say the balances again and again: a bus without memory is told anew."""
+        while True:
+            await asyncio.sleep(_ANNOUNCE_S)
+            if self._balances is not None:
+                self._publish_balances(self._balances)
+            if self._driver is not None and self._driver.fault:
+                self.pod.reasons["journal"] = self._driver.fault
+            else:
+                self.pod.reasons.pop("journal", None)
+
+    def _publish_balances(self, balances: Balances) -> None:
+        self.pod.bus.publish(f"balances:{self._document.strategy}", _balances_encoder.encode(balances))
+
+    def _perform(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, Announce):
+                self._balances = outcome.balances
+                self._publish_balances(outcome.balances)
+            elif isinstance(outcome, Refused):
+                reason = outcome.intent.reason
+                self._refusals[reason] = self._refusals.get(reason, 0) + 1
+                self._metrics.refusals.labels(reason).inc()
+            elif isinstance(outcome, Closed):
+                intent = outcome.intent
+                name = intent.outcome.value if intent.outcome is not None else IntentState.STUCK.value
+                self._intents[name] = self._intents.get(name, 0) + 1
+                self._metrics.intents.labels(name).inc()
+                log.info("intent closed", intent=intent.id, opportunity=intent.opportunity_id, outcome=name, mode="PAPER")
+
+    def _detail(self) -> dict[str, object]:
+        """Intents by outcome, refusals by reason, PnL: since this process began; the journal has the whole."""
+        pnl = self._engine.pnl(self.pod.now_ns()) if self._engine is not None else None
+        total: Decimal | None = pnl.arb if pnl is not None else None
+        if total is not None:
+            self._metrics.pnl(self._document.spec.profit_asset, total)
+        return {
+            "strategy": self._document.strategy,
+            "revision": self._document.revision,
+            "intents": dict(self._intents),
+            "refusals": dict(self._refusals),
+            "open": len(self._engine.live_intents) if self._engine is not None else 0,
+            "pnl": str(total) if total is not None else None,
+            "profit_asset": self._document.spec.profit_asset,
+        }

@@ -1,0 +1,150 @@
+"""The recorder pod: what detectors saw and where the books stood, stored for reading.
+
+For: writing sightings and book tops in batches, and deleting old ones. May not: be needed by anything that trades.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from decimal import Decimal
+
+import msgspec
+import structlog
+from prometheus_client import Counter
+
+from arbkube.detection.model import Sighting
+from arbkube.market.bus import Message
+from arbkube.market.frames import BookFrame, decode
+from arbkube.plan.documents import RecorderDocument
+from arbkube.pods.runtime import Pod, PodArguments, read_document
+from arbkube.storage.database import StorageError
+from arbkube.storage.recorder import SqliteRecorderStore, Top
+
+log = structlog.get_logger(__name__)
+
+_WRITE_S = 0.25
+_PRUNE_S = 60.0
+_SIGHTINGS_KEPT_NS = 7 * 86400 * 10**9
+_QUEUE_LIMIT = 50_000
+
+_sighting_decoder = msgspec.msgpack.Decoder(Sighting)
+
+
+async def main(arguments: PodArguments) -> None:
+    """Record what the document names until told to stop."""
+    recorder = RecorderPod(arguments, read_document(arguments, RecorderDocument))
+    await recorder.pod.run(recorder.work)
+
+
+class RecorderPod:
+    """The recorder's state; `work` is its life."""
+
+    def __init__(self, arguments: PodArguments, document: RecorderDocument) -> None:
+        self.pod = Pod(arguments, detail=self._detail, starting="opening the store")
+        self._document = document
+        self._sightings: list[Sighting] = []
+        self._frames: dict[tuple[str, str], BookFrame] = {}
+        self._next_top_ns: dict[str, int] = {}
+        self._written = 0
+        self._lost = 0
+        self._rows = Counter("arbkube_recorder_rows", "Rows written.", ["table"], registry=self.pod.registry)
+        self._dropped = Counter("arbkube_recorder_dropped", "Rows that could not be written.", registry=self.pod.registry)
+
+    async def work(self) -> None:
+        store = SqliteRecorderStore(self.pod.arguments.state / "recorder.sqlite")
+        del self.pod.reasons["start"]
+        tasks = [asyncio.create_task(work) for work in (self._read(), self._write(store), self._prune(store))]
+        stop = asyncio.create_task(self.pod.stopping.wait())
+        try:
+            done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stop}:
+                task.result()
+        finally:
+            for task in (*tasks, stop):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(StorageError):
+                self._flush(store)
+            store.close()
+
+    async def _read(self) -> None:
+        topics = [f"sightings:{strategy}" for strategy in self._document.strategies]
+        topics += [f"frames:{feed}" for feed in self._document.feeds]
+        async for messages in self.pod.bus.read(topics):
+            self._take(messages)
+
+    def _take(self, messages: list[Message]) -> None:
+        for topic, payload in messages:
+            try:
+                if topic.startswith("sightings:"):
+                    self._sightings.append(_sighting_decoder.decode(payload))
+                else:
+                    for frame in decode(payload).frames:
+                        self._frames[frame.feed, frame.symbol] = frame
+            except msgspec.MsgspecError as error:
+                log.warning("unreadable message", topic=topic, error=str(error))
+        if len(self._sightings) > _QUEUE_LIMIT:
+            excess = len(self._sightings) - _QUEUE_LIMIT
+            del self._sightings[:excess]
+            self._lost += excess
+            self._dropped.inc(excess)
+
+    async def _write(self, store: SqliteRecorderStore) -> None:
+        while True:
+            await asyncio.sleep(_WRITE_S)
+            try:
+                self._flush(store)
+                self.pod.reasons.pop("store", None)
+            except StorageError as error:
+                # Kept in memory and tried again: only telemetry, and bounded.
+                self.pod.reasons["store"] = str(error)
+
+    def _flush(self, store: SqliteRecorderStore) -> None:
+        sightings, tops = self._sightings, self._due_tops()
+        if sightings or tops:
+            store.record(sightings, tops)
+            self._sightings = []
+            self._written += len(sightings) + len(tops)
+            self._rows.labels("sightings").inc(len(sightings))
+            self._rows.labels("tops").inc(len(tops))
+
+    def _due_tops(self) -> list[Top]:
+        """The top of every verified book whose feed's interval has passed."""
+        now_ns = self.pod.now_ns()
+        due = []
+        for feed, recorded in self._document.feeds.items():
+            if now_ns >= self._next_top_ns.get(feed, 0):
+                self._next_top_ns[feed] = now_ns + recorded.recording.interval.ns
+                due.append(feed)
+        return [
+            Top(
+                at_ns=now_ns,
+                feed=frame.feed,
+                symbol=frame.symbol,
+                bid=Decimal(frame.bids[0][0]),
+                bid_size=Decimal(frame.bids[0][1]),
+                ask=Decimal(frame.asks[0][0]),
+                ask_size=Decimal(frame.asks[0][1]),
+                recv_ns=frame.recv_ns,
+            )
+            for frame in self._frames.values()
+            if frame.feed in due and frame.bids and frame.asks
+        ]
+
+    async def _prune(self, store: SqliteRecorderStore) -> None:
+        while True:
+            await asyncio.sleep(_PRUNE_S)
+            now_ns = self.pod.now_ns()
+            try:
+                while store.prune_sightings(now_ns - _SIGHTINGS_KEPT_NS):
+                    await asyncio.sleep(0.01)
+                for feed, recorded in self._document.feeds.items():
+                    while store.prune_tops(feed, now_ns - recorded.recording.retention.ns):
+                        await asyncio.sleep(0.01)
+            except StorageError as error:
+                log.warning("old rows not deleted", error=str(error))
+
+    def _detail(self) -> dict[str, object]:
+        """Rows written and lost since the pod began."""
+        return {"written": self._written, "lost": self._lost, "waiting": len(self._sightings)}

@@ -1,0 +1,246 @@
+"""What every pod has in common: event loop, JSON logs, health, metrics, heartbeat, graceful stop.
+
+For: one way to run a pod. May not: know what a pod does.
+
+A pod serves `/healthz` (the event loop turns), `/readyz` (200, or 503 with the reasons), `/status` (JSON) and `/metrics`. It writes its
+status to the control server as a heartbeat whose lifetime the server keeps: a pod that died is gone after a few seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import redis.asyncio as redis
+import structlog
+import uvloop
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from redis.exceptions import RedisError
+
+from arbkube.market.bus import Bus, ValkeyBus
+from arbkube.plan.documents import decode_document
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_S = 0.5
+HEARTBEAT_TTL_MS = 3000
+FINAL_STATUS_TTL_MS = 60_000
+STATUS_PREFIX = "status:"
+_CLOCK_INTERVAL_S = 10.0
+
+
+class PodArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pod is started with."""
+
+    name: str
+    role: str
+    document: Path
+    bus: str
+    control: str
+    state: Path
+    """Directory this pod may write to."""
+    port: int
+    """HTTP port on `host`; 0 lets the system choose (it stands in the status)."""
+    host: str = "127.0.0.1"
+    simulator: str = ""
+    """Base URL of the simulator, for a simulated feed."""
+
+
+_Document = TypeVar("_Document", bound=msgspec.Struct)
+
+
+def read_document(arguments: PodArguments, kind: type[_Document]) -> _Document:
+    """The role's document. Raises OSError, msgspec.ValidationError, or ValueError when it is another role's."""
+    document = decode_document(arguments.document.read_bytes())
+    if not isinstance(document, kind):
+        raise ValueError(f"{arguments.document.name} is a {type(document).__name__}, not a {kind.__name__}")
+    return document
+
+
+class PodStatus(msgspec.Struct, kw_only=True):
+    """A pod's heartbeat. `detail` is the role's own: see the role's module."""
+
+    pod: str
+    role: str
+    pid: int
+    port: int
+    mode: str
+    started_ns: int
+    ready: bool
+    reasons: list[str]
+    """Why it is not ready."""
+    detail: dict[str, object]
+
+
+class Pod:
+    """One running pod. `reasons` maps each thing waited for to why; empty means ready. `detail` is called for each heartbeat."""
+
+    def __init__(self, arguments: PodArguments, *, detail: Callable[[], dict[str, object]], starting: str) -> None:
+        self.arguments = arguments
+        self.registry = CollectorRegistry()
+        self.bus: Bus = ValkeyBus(arguments.bus)
+        self.reasons: dict[str, str] = {"start": starting}
+        self.stopping = asyncio.Event()
+        self.port = arguments.port
+        self._clock_offset_ns: int | None = None
+        self._detail = detail
+        self._started_ns = time.time_ns()
+        self._control = redis.Redis.from_url(arguments.control, socket_timeout=2, socket_connect_timeout=2)
+
+    def status(self) -> PodStatus:
+        """The pod as it is now."""
+        return PodStatus(
+            pod=self.arguments.name,
+            role=self.arguments.role,
+            pid=os.getpid(),
+            port=self.port,
+            mode="PAPER",
+            started_ns=self._started_ns,
+            ready=not self.reasons,
+            reasons=sorted(self.reasons.values()),
+            detail=self._detail(),
+        )
+
+    async def run(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` until it ends or the process is told to stop; then let it finish and say goodbye.
+
+        `work` is cancelled only when it has not returned within the stop's grace after `stopping` was set.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        server = await self._serve()
+        delivery = asyncio.create_task(self.bus.run())
+        await self._measure_clock()
+        clock = asyncio.create_task(self._watch_clock())
+        heartbeat = asyncio.create_task(self._heartbeat())
+        main = asyncio.ensure_future(work())
+        stop = asyncio.create_task(self.stopping.wait())
+        orphaned = asyncio.create_task(self._stop_when_orphaned())
+        # What start-up made lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 100)
+        try:
+            await asyncio.wait({main, stop}, return_when=asyncio.FIRST_COMPLETED)
+            self.reasons["stop"] = "stopping"
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait_for(main, timeout=55)
+        finally:
+            for task in (heartbeat, stop, orphaned, clock):
+                task.cancel()
+            await asyncio.sleep(0.05)  # what was published last still leaves
+            delivery.cancel()
+            await self._beat(FINAL_STATUS_TTL_MS)
+            await self.bus.close()
+            await self._control.aclose()
+            await server.cleanup()
+
+    @property
+    def clock_offset_ns(self) -> int | None:
+        """This process's clock minus the bus server's; None while it could not be measured."""
+        return self._clock_offset_ns
+
+    def now_ns(self) -> int:
+        """The time on the bus server's clock, which all pods of a namespace share."""
+        return time.time_ns() - (self._clock_offset_ns or 0)
+
+    async def _measure_clock(self) -> None:
+        offset = await self.bus.clock_offset_ns()
+        if offset is not None:
+            self._clock_offset_ns = offset
+
+    async def _watch_clock(self) -> None:
+        while True:
+            await asyncio.sleep(_CLOCK_INTERVAL_S if self._clock_offset_ns is not None else 0.5)
+            await self._measure_clock()
+
+    async def _stop_when_orphaned(self) -> None:
+        """A pod whose supervisor was killed must not trade on beside the next one's."""
+        parent = os.getppid()
+        while os.getppid() == parent:
+            await asyncio.sleep(1.0)
+        self.stopping.set()
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await self._beat(HEARTBEAT_TTL_MS)
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def _beat(self, ttl_ms: int) -> None:
+        try:
+            await self._control.set(STATUS_PREFIX + self.arguments.name, msgspec.json.encode(self.status()), px=ttl_ms)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("heartbeat failed", error=f"{type(error).__name__}: {error}")
+
+    async def _serve(self) -> web.AppRunner:
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/status", self._status)
+        app.router.add_get("/metrics", self._metrics)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, self.arguments.host, self.arguments.port)
+        await site.start()
+        self.port = runner.addresses[0][1]
+        return runner
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        reasons = sorted(self.reasons.values())
+        return web.Response(text="\n".join(reasons or ["ok"]) + "\n", status=503 if reasons else 200)
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(self.status()), content_type="application/json")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self.registry), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+
+def configure_logs(name: str, role: str) -> None:
+    """JSON lines on standard output, every one with the pod's name and role."""
+    logging.basicConfig(stream=sys.stdout, level=logging.WARNING, format="%(message)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(pod=name, role=role)
+
+
+def run_pod(arguments: PodArguments, main: Callable[[PodArguments], Awaitable[None]]) -> int:
+    """Run a pod's `main` to its end; the process's exit code."""
+    configure_logs(arguments.name, arguments.role)
+
+    async def body() -> None:
+        await main(arguments)
+
+    try:
+        uvloop.run(body())
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        log.exception("pod failed")
+        return 1
+    return 0
