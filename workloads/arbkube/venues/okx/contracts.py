@@ -1,0 +1,64 @@
+"""A book whose venue counts contracts, read in base units.
+
+For: perpetuals on OKX. The wire's sizes are numbers of contracts, and the venue's checksum is over that very text, so the book
+is kept as it came (`wire`) and converted where it is read: only the few levels that are published are ever multiplied, most of
+them out of a cache, and an update costs nothing extra. The product of two decimals is a decimal, so nothing is rounded.
+May not: know sequence numbers or checksums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+
+from arbkube.market.book import Book, Level, TextBook
+
+_EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+_CACHED_SIZES = 10_000
+"""Sizes repeat; a bound all the same, for memory."""
+
+
+class ContractBook:
+    """A `Book` that takes contracts and gives base units: contracts × `contract_size`, exactly."""
+
+    __slots__ = ("_base_units", "_contract_size", "wire")
+
+    def __init__(self, contract_size: Decimal) -> None:
+        self.wire: Book = TextBook()
+        self._contract_size = contract_size
+        self._base_units: dict[str, str] = {}
+
+    def clear(self) -> None:
+        self.wire.clear()
+
+    def replace(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+        self.wire.replace(bids, asks)
+
+    def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+        self.wire.apply(bids, asks)
+
+    def truncate(self, depth: int) -> None:
+        self.wire.truncate(depth)
+
+    def bids(self, depth: int) -> list[Level]:
+        return self._converted(self.wire.bids(depth))
+
+    def asks(self, depth: int) -> list[Level]:
+        return self._converted(self.wire.asks(depth))
+
+    def sizes(self) -> tuple[int, int]:
+        return self.wire.sizes()
+
+    def crossed(self) -> bool:
+        return self.wire.crossed()
+
+    def _converted(self, levels: list[Level]) -> list[Level]:
+        known = self._base_units
+        return [(price, known.get(size) or self._convert(size)) for price, size in levels]
+
+    def _convert(self, size: str) -> str:
+        if len(self._base_units) >= _CACHED_SIZES:
+            self._base_units.clear()
+        text = f"{_EXACT.multiply(Decimal(size), self._contract_size):f}"
+        self._base_units[size] = text
+        return text
