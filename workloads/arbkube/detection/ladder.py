@@ -9,7 +9,7 @@ At quantity q inside level i (which begins at cumulated depth d, holds price p, 
     buy,  fee from the base   pays value                               gets q × (1 − taker) − n × unit
     sell                      pays q                                   gets value × (1 − taker) − n × unit
 
-`unit` is FEE_UNIT: every fill's fee may be rounded up by as much.
+`unit` is FEE_UNIT, by which every fill's fee may be rounded up; zero without a fee.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Ladder:
     and `get_rate[i]` for each base unit.
     """
 
-    __slots__ = ("_get_until", "depth", "get_at", "get_rate", "pay_at", "pay_rate", "prices", "value")
+    __slots__ = ("_get_until", "depth", "get_at", "get_rate", "pay_at", "pay_rate", "prices", "unit", "value")
 
     def __init__(self, levels: tuple[Level, ...], side: Side, taker: Decimal, *, fee_from_base: bool) -> None:
         self.prices: list[Decimal] = []
@@ -84,11 +84,12 @@ class Ladder:
         self.get_at: list[Decimal] = []
         self.get_rate: list[Decimal] = []
         self._get_until: list[Decimal] = []
+        self.unit = FEE_UNIT if taker else ZERO
         depth = value = rounding = ZERO
         after_fee, with_fee = ONE - taker, ONE + taker
         for price_text, size_text in levels:
             price, size = Decimal(price_text), Decimal(size_text)
-            rounding += FEE_UNIT
+            rounding += self.unit
             if side is Side.SELL:
                 pay_at, pay_rate = depth, ONE
                 get_at, get_rate = value * after_fee - rounding, price * after_fee

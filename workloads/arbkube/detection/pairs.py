@@ -23,7 +23,7 @@ from math import lcm
 
 from arbkube.detection.books import Book
 from arbkube.detection.conversion import Conversion, Rates
-from arbkube.detection.ladder import FEE_UNIT, ONE, ZERO, divide_up, down, steps_up, up
+from arbkube.detection.ladder import ONE, ZERO, divide_up, down, steps_up, up
 from arbkube.detection.model import Balances, SkipReason
 from arbkube.detection.sizing import Sized, least_unwindable, lock_rate, sized_leg, spendable
 from arbkube.market.instruments import Side
@@ -125,10 +125,10 @@ class Pair:
             proceeds_0 = bids.value[j] - bids.depth[j] * bid
             if buy.fee_from_base:
                 buy_back = divide_up(ask, ONE - buy_taker)
-                fee_0, fee_1 = (i + 1) * FEE_UNIT * buy_back, buy_taker * buy_back
+                fee_0, fee_1 = (i + 1) * asks.unit * buy_back, buy_taker * buy_back
             else:
-                fee_0, fee_1 = cost_0 * buy_taker + (i + 1) * FEE_UNIT, ask * buy_taker
-            profit_0 = alpha * (proceeds_0 * sell_left - (j + 1) * FEE_UNIT) - beta * (cost_0 + fee_0)
+                fee_0, fee_1 = cost_0 * buy_taker + (i + 1) * asks.unit, ask * buy_taker
+            profit_0 = alpha * (proceeds_0 * sell_left - (j + 1) * bids.unit) - beta * (cost_0 + fee_0)
             profit_1 = alpha * bid * sell_left - beta * (ask + fee_1)
             first = max(begin // step + 1, least)
             first = max(first, steps_up(buy_rules.min_notional, ask * step), steps_up(sell_rules.min_notional, bid * step))

@@ -41,7 +41,7 @@ def sized_leg(book: Book, side: Side, quantity: Decimal) -> SizedLeg:
     """
     ladder = book.ladder(side)
     level = ladder.level_of(quantity)
-    limit, value, rounding = ladder.prices[level], ladder.value_of(quantity), (level + 1) * FEE_UNIT
+    limit, value, rounding = ladder.prices[level], ladder.value_of(quantity), (level + 1) * ladder.unit
     if side is Side.BUY and book.fee_from_base:
         fee = divide_up((quantity * book.taker + rounding) * limit, ONE - book.taker)
     else:
@@ -56,10 +56,11 @@ def least_unwindable(book: Book, side: Side) -> Decimal:
     """
     rules = book.market.instrument
     price = book.ladder(side.opposite).prices[0]
-    order = steps_up(max(rules.min_quantity, divide_up(rules.min_notional, price)), rules.lot) * rules.lot
+    order = steps_up(max(rules.lot, rules.min_quantity, divide_up(rules.min_notional, price)), rules.lot) * rules.lot
     if side is Side.BUY and book.fee_from_base:
         # As many roundings as there could be fills.
-        return divide_up(order + len(book.ladder(side).prices) * FEE_UNIT, ONE - book.taker)
+        ladder = book.ladder(side)
+        return divide_up(order + len(ladder.prices) * ladder.unit, ONE - book.taker)
     return order
 
 
