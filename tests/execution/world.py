@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from arbkube.storage.executor import SqliteExecutorStore
 
 SECOND = 10**9
 MS = 10**6
+_numbers = itertools.count(1)
 START = 1_790_000_000 * SECOND
 
 
@@ -113,7 +115,7 @@ def batch(
         feed=feed,
         symbol=symbol,
         epoch=epoch,
-        seq=now_ns,
+        seq=next(_numbers),
         bids=() if withheld else bids,
         asks=() if withheld else asks,
         truncated=True,

@@ -141,7 +141,7 @@ class Engine:
             self._intent_of.update((order.id, intent.id) for order in orders)
             if settled:
                 continue
-            live.unwinding_since_ns = now_ns
+            live.unwinding_since_ns = now_ns  # patience begins anew: books have yet to come
             open_orders = [order for order in orders if order.state in OPEN_STATES]
             for order in open_orders:
                 self._look_ns[order.id] = now_ns + QUERY_EVERY_NS
@@ -371,7 +371,7 @@ class Engine:
         step = TABLE[(before.state, event)]
         closing = step.outcome is not None
         live.intent = replace(before, state=step.state, outcome=step.outcome, closed_ns=now_ns if closing else None)
-        if step.state is IntentState.UNWINDING and live.unwinding_since_ns is None:
+        if step.state is IntentState.UNWINDING and before.state is not IntentState.UNWINDING:
             live.unwinding_since_ns = now_ns
         if step.outcome is IntentOutcome.STUCK:
             events += (Event(at_ns=now_ns, kind=EventKind.STUCK, subject=before.id, detail=before.identity),)
