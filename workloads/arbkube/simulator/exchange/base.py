@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -98,11 +98,12 @@ class Market:
         """The best `depth` levels a side now."""
         return self.levels(self.ladder.bids.top(depth)), self.levels(self.ladder.asks.top(depth))
 
-    def truths(self, depth: int) -> list[Truth]:
-        """The book after each remembered update, oldest first, cut to `depth` levels."""
+    def truths(self, depth: int, *, when: Callable[[int, int], bool]) -> list[Truth]:
+        """The book after each remembered update whose (sequence, venue_ns) is `when`, oldest first, cut to `depth` levels."""
         return [
             Truth(self.symbol, sequence, venue_ns, tuple(self.levels(bids[:depth])), tuple(self.levels(asks[:depth])))
             for sequence, venue_ns, bids, asks in self.past
+            if when(sequence, venue_ns)
         ]
 
     def truth(self, depth: int) -> Truth:

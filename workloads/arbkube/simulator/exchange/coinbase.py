@@ -16,6 +16,7 @@ import msgspec
 from arbkube.simulator.exchange.base import Answer, Connection, Exchange, Kind, Market, json, milliseconds, rfc3339
 from arbkube.simulator.ladder import Changes
 from arbkube.simulator.listings import Grid, Listing, plain
+from arbkube.simulator.process import starting_price
 
 _CHANNELS = frozenset({"level2", "ticker", "ticker_batch", "status"})
 _STATUS_BEATS = 5
@@ -185,14 +186,16 @@ class CoinbaseExchange(Exchange):
             iso, millis = rfc3339(now_ns, 3), milliseconds(now_ns)
             return Answer(json({"iso": iso, "epochSeconds": str(millis // 1000), "epochMillis": str(millis)}))
         if path == "/market/products":
-            # The query repeats product_ids; only the last repetition can be seen here, so all are listed then.
-            rows = [self._product(product) for product in self.natives]
+            # A query for several products repeats its key, of which only one is seen here: everything is listed then.
+            rows = [self._product(product) for product in self.natives if query.get("product_type", "SPOT") == "SPOT"]
             return Answer(json({"products": rows, "num_products": len(rows)}))
         if path.startswith("/market/products/"):
             product = path.removeprefix("/market/products/")
             return Answer(json(self._product(product))) if product in self.natives else _missing()
         if path == "/market/product_book":
             return self._product_book(query)
+        if path.startswith("/v2/"):
+            return self._assets(path)
         return Answer(json({"error": "unknown", "message": "Not Found"}), 404)
 
     def _product_book(self, query: Mapping[str, str]) -> Answer:
@@ -206,6 +209,20 @@ class CoinbaseExchange(Exchange):
         time = rfc3339(market.venue_ns, 6)
         book = {"product_id": self.native(market.listing), "bids": bids, "asks": asks, "time": time}
         return Answer(json({"pricebook": book}))
+
+    def _assets(self, path: str) -> Answer:
+        """The older API's lists of what there is, which general clients read before anything else."""
+        assets = sorted({asset for m in self.natives.values() for asset in (m.listing.base, m.listing.quote)})
+        match path:
+            case "/v2/currencies":
+                return Answer(json({"data": [{"id": "USD", "name": "US Dollar", "min_size": "0.01000000"}]}))
+            case "/v2/currencies/crypto":
+                rows = [{"code": a, "name": a, "exponent": 8, "type": "crypto", "asset_id": a} for a in assets if a != "USD"]
+                return Answer(json({"data": rows}))
+            case "/v2/exchange-rates":
+                rates = {asset: f"{starting_price('USD') / starting_price(asset):.10f}" for asset in assets}
+                return Answer(json({"data": {"currency": "USD", "rates": rates}}))
+        return Answer(json({"errors": [{"id": "not_found", "message": "Not found"}]}), 404)
 
     def _product(self, product: str) -> dict[str, object]:
         market = self.natives[product]

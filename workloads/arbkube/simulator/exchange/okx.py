@@ -107,6 +107,12 @@ class OkxExchange(Exchange):
 
     def publish(self, market: Market, now_ns: int) -> None:
         native = self.native(market.listing)
+        # The tops come tick by tick, before the batched book.
+        for channel in _TOPS:
+            if self.members((channel, native)):
+                self._tell(channel, native, self._top(market, channel), Kind.TICKER if channel == "bbo-tbt" else Kind.BOOK)
+        if self.members(("tickers", native)):
+            self._tell("tickers", native, self._ticker(market), Kind.TICKER)
         window = self._windows.get(native)
         if window is not None:
             previous = window.sequence
@@ -115,11 +121,6 @@ class OkxExchange(Exchange):
                 self._quiet[native] = 0
                 bids, asks = (market.levels(side) for side in change)
                 self._tell("books", native, self._book(market, "update", bids, asks, previous, window.sequence), Kind.BOOK)
-        for channel in _TOPS:
-            if self.members((channel, native)):
-                self._tell(channel, native, self._top(market, channel), Kind.TICKER if channel == "bbo-tbt" else Kind.BOOK)
-        if self.members(("tickers", native)):
-            self._tell("tickers", native, self._ticker(market), Kind.TICKER)
 
     def _tell(self, channel: str, native: str, message: bytes, kind: Kind) -> None:
         text = message.decode()
