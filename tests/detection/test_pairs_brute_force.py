@@ -19,7 +19,7 @@ from arbkube.detection.model import Balances, Opportunity
 from arbkube.market.book import Level
 from arbkube.market.instruments import FeeAsset, Market, Side
 from arbkube.resources.kinds import CrossVenue
-from tests.detection.world import CENT_OF_A_MILLIONTH, NOW, PLENTY, Tape, config, flows, market, value_of, walk
+from tests.detection.world import CENT_OF_A_MILLIONTH, NOW, PLENTY, Tape, config, conversion_rates, flows, market, value_of, walk
 
 CASES = 400
 """For each of four seeds."""
@@ -151,7 +151,9 @@ def profit_at(case: Case, buy: int, sell: int, quantity: Fraction) -> tuple[Frac
             return None
     cost, proceeds = value_of(asks), value_of(bids)
     locked = quantity * asks[-1][0] * (1 + taker) + CENT_OF_A_MILLIONTH
-    if locked > Fraction(case.balances[bought.feed][bought.instrument.quote]) or quantity > Fraction(case.balances[sold.feed]["BTC"]):
+    if locked > Fraction(case.balances[bought.feed][bought.instrument.quote]) or quantity > Fraction(
+        case.balances[sold.feed]["BTC"]
+    ):
         return None
     sell_rate, sell_cost, sell_holds = case.rates(sold.instrument.quote)
     buy_rate, buy_cost, buy_holds = case.rates(bought.instrument.quote)

@@ -99,7 +99,15 @@ class Tape:
         self.seq = 0
 
     def frame(
-        self, feed: str, symbol: str, bids: tuple[Level, ...], asks: tuple[Level, ...], *, at: int = NOW, epoch: int = 1, withheld: str = ""
+        self,
+        feed: str,
+        symbol: str,
+        bids: tuple[Level, ...],
+        asks: tuple[Level, ...],
+        *,
+        at: int = NOW,
+        epoch: int = 1,
+        withheld: str = "",
     ) -> BookFrame:
         self.seq += 1
         return BookFrame(
@@ -180,3 +188,25 @@ def flows(market: Market, side: Side, ladder: tuple[Level, ...], quantity: Fract
     if side is Side.SELL:
         return quantity, value - fee
     return (value, quantity - fee) if in_base else (value + fee, quantity)
+
+
+def conversion_rates(
+    market: Market, book: tuple[tuple[Level, ...], ...], asset: str, amount: Fraction
+) -> tuple[Fraction, Fraction, Fraction]:
+    """What selling one unit of `asset` brings and buying one costs at the worst price that walking `amount` of the other asset of
+    `market` reaches, and how much of the other asset that holds for."""
+    direct = market.instrument.base == asset
+    taker = Fraction(market.fees.taker)
+    worst, holds = [], []
+    for side in book:
+        total, reached = Fraction(0), None
+        for price, size in side:
+            total += Fraction(size) * (Fraction(price) if direct else 1)
+            if reached is None and (total >= amount or (price, size) == side[-1]):
+                reached = Fraction(price)
+        assert reached is not None
+        worst.append(reached)
+        holds.append(min(amount, total))
+    bid = worst[0] * (1 - taker)
+    ask = worst[1] / (1 - taker) if market.fees.charged_in is FeeAsset.RECEIVED else worst[1] * (1 + taker)
+    return (bid, ask, min(holds)) if direct else (1 / ask, 1 / bid, min(holds))

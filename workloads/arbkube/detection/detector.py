@@ -16,6 +16,7 @@ import msgspec
 from arbkube.detection.books import Book, Feed
 from arbkube.detection.conversion import Conversion
 from arbkube.detection.crossvenue import CrossVenueSearch
+from arbkube.detection.cycles import CycleSearch
 from arbkube.detection.episodes import Chance, Judge, bps
 from arbkube.detection.ladder import ONE
 from arbkube.detection.model import Balances, Sighting, SkipReason
@@ -65,6 +66,9 @@ class Detector:
         self._pairs: CrossVenueSearch | None = None
         if config.cross_venue is not None:
             self._pairs = CrossVenueSearch(config.cross_venue, detection, self._books, self._conversion, self._judge)
+        self._cycles: CycleSearch | None = None
+        if config.cycle is not None:
+            self._cycles = CycleSearch(config.cycle, detection, self._books, self._conversion, self._judge)
         self._converting: dict[int, list[Conversion]] = {}
         for conversion in self._conversions.values():
             for book in conversion.books:
@@ -108,6 +112,8 @@ class Detector:
                     repriced.append(book)
         if self._pairs is not None:
             self._pairs.touch(feed, changed, repriced, self._balances, now_ns)
+        if self._cycles is not None:
+            self._cycles.touch(changed, self._balances, now_ns)
         return self._judge.collect()
 
     def on_balances(self, balances: Balances, now_ns: int) -> list[Sighting]:
@@ -118,6 +124,8 @@ class Detector:
         for chance in [chance for chance in self._judge.open if chance.reason is SkipReason.NO_BALANCE]:
             if self._pairs is not None:
                 self._pairs.again(chance, balances, now_ns)
+            if self._cycles is not None:
+                self._cycles.again(chance, balances, now_ns)
         return self._judge.collect()
 
     def next_deadline(self) -> int | None:
@@ -158,4 +166,5 @@ class Detector:
         return conversion
 
     def _chances(self) -> list[Chance]:
-        return [] if self._pairs is None else list(self._pairs.chances)
+        searches = [search for search in (self._pairs, self._cycles) if search is not None]
+        return [chance for search in searches for chance in search.chances]
