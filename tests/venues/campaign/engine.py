@@ -352,5 +352,5 @@ def _resident_bytes() -> int:
 
 
 def run(venue: Venue, *, frames: int, seed: int, rate: float = 0.02) -> Report:
-    """Play `frames` deliveries of `venue` through a wire that spoils the share `rate`. Raises AssertionError when one is wrong."""
+    """Play `frames` deliveries of `venue`, the share `rate` of them spoiled. Raises AssertionError when one goes wrong."""
     return Campaign(venue, seed=seed, rate=rate).run(frames)

@@ -1,0 +1,1 @@
+"""Every other venue, through ccxt (an extra): watched or polled, with no proof but liveness."""
