@@ -6,7 +6,6 @@ For: feeding the pure detector from the bus and publishing what it says. May not
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import msgspec
 import structlog
@@ -23,6 +22,7 @@ from arbkube.pods.runtime import Pod, PodArguments, read_document
 
 log = structlog.get_logger(__name__)
 
+_TIME_S = 0.1
 _BEHIND = 8
 """Batches waiting at once from which on they are conflated first."""
 
@@ -47,7 +47,7 @@ class DetectorPod:
         self._detector: Detector | None = None
         self._balances: Balances | None = None
         self._retired: dict[str, int] = {}
-        self._opportunities = 0
+        self._retired_opportunities = 0
         self._metrics = DetectorMetrics(self.pod.registry, document.strategy, self._counts)
 
     def _counts(self) -> dict[str, int]:
@@ -58,15 +58,30 @@ class DetectorPod:
                 counts[reason] = counts.get(reason, 0) + count
         return counts
 
+    def _opportunities(self) -> int:
+        return self._retired_opportunities + (self._detector.opportunities if self._detector is not None else 0)
+
     async def work(self) -> None:
-        reading = asyncio.create_task(self._read())
+        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._keep_time())]
         stop = asyncio.create_task(self.pod.stopping.wait())
-        await asyncio.wait({reading, stop}, return_when=asyncio.FIRST_COMPLETED)
-        if reading.done():
-            reading.result()
-        reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reading
+        try:
+            done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stop}:
+                task.result()
+        finally:
+            for task in (*tasks, stop):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_time(self) -> None:
+        """End episodes whose books go stale in silence; coarse, since nothing is traded on a stale book anyway."""
+        while True:
+            await asyncio.sleep(_TIME_S)
+            if self._detector is not None:
+                now_ns = self.pod.now_ns()
+                deadline = self._detector.next_deadline()
+                if deadline is not None and deadline <= now_ns:
+                    self._publish(self._detector.on_time(now_ns))
 
     async def _read(self) -> None:
         topics = [f"{kind}:{feed}" for feed in self._feeds for kind in ("markets", "frames")]
@@ -104,7 +119,7 @@ class DetectorPod:
         if missing:
             self.pod.reasons["start"] = f"waiting for the markets of {', '.join(missing)}"
             return
-        self._retired = self._counts()
+        self._retired, self._retired_opportunities = self._counts(), self._opportunities()
         document = self._document
         self._detector = Detector(
             DetectorConfig(
@@ -127,7 +142,6 @@ class DetectorPod:
     def _publish(self, sightings: list[Sighting]) -> None:
         for sighting in sightings:
             if sighting.opportunity is not None:
-                self._opportunities += 1
                 self._metrics.opportunities.inc()
                 self._metrics.receive_to_detect.observe((sighting.at_ns - sighting.opportunity.recv_ns) / 1e9)
             self.pod.bus.publish(f"sightings:{self._document.strategy}", _sighting_encoder.encode(sighting))
@@ -140,6 +154,6 @@ class DetectorPod:
             "strategy": self._document.strategy,
             "revision": self._document.revision,
             "evaluations": self._counts(),
-            "opportunities": self._opportunities,
+            "opportunities": self._opportunities(),
             "closest_bps": {identity: str(edge) for identity, edge in best},
         }

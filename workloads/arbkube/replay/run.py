@@ -16,10 +16,11 @@ from arbkube.detection.detector import Detector
 from arbkube.detection.model import Balances, Sighting
 from arbkube.execution.driver import Driver, Outcome
 from arbkube.execution.engine import Engine
-from arbkube.execution.protocols import Announce, Closed, Refused
+from arbkube.execution.protocols import Announce, EquityPoint, Refused, Snapshot
 from arbkube.market.frames import FrameBatch
 from arbkube.market.verified import VerifiedBook
 from arbkube.replay.source import Source
+from arbkube.storage.executor import SqliteExecutorStore
 from arbkube.venues.framing import PULSE_NS, Framer
 from arbkube.venues.recording import Event
 from arbkube.venues.session import SECOND, Session
@@ -53,16 +54,25 @@ class ReplayFeed:
 class ReplayStrategy:
     """One strategy's detector and executor, and what came of them."""
 
-    def __init__(self, *, name: str, feeds: Sequence[str], detector: Detector, engine: Engine, driver: Driver) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        feeds: Sequence[str],
+        detector: Detector,
+        engine: Engine,
+        driver: Driver,
+        store: SqliteExecutorStore,
+    ) -> None:
         self.name = name
+        self.store = store
         self.engine = engine
         self.feeds = frozenset(feeds)
         self.detector = detector
         self.driver = driver
         self.sightings: list[Sighting] = []
-        self.closed: list[Closed] = []
-        self.refused: list[Refused] = []
-        self.opportunities = 0
+        self.equity: list[EquityPoint] = []
+        self.refusals: dict[str, int] = {}
 
 
 class Replay:
@@ -74,6 +84,7 @@ class Replay:
         self.clock = clock
         self.first_ns = 0
         self.events = 0
+        self.last_ns = 0
         self._next_tick_ns = 0
         self._next_pulse_ns = 0
 
@@ -99,7 +110,7 @@ class Replay:
 
     def _merged(self) -> Iterator[tuple[ReplayFeed, Source, Event]]:
         sources = [(feed, source) for feed in self.feeds for source in feed.sources]
-        streams = [((event.ns, index, event) for event in source.events()) for index, (_, source) in enumerate(sources)]
+        streams = [_numbered(index, source) for index, (_, source) in enumerate(sources)]
         for _, index, event in heapq.merge(*streams, key=lambda item: item[:2]):
             feed, source = sources[index]
             yield feed, source, event
@@ -121,6 +132,7 @@ class Replay:
             self.clock.now_ns = max(self.clock.now_ns, due_ns)
             if strategy is not None:
                 self._take(strategy, strategy.driver.on_time(self.clock.now_ns))
+                self._see(strategy, strategy.detector.on_time(self.clock.now_ns))
             elif due_ns == self._next_tick_ns:
                 self._next_tick_ns += _TICK_NS
                 self._tick()
@@ -133,6 +145,9 @@ class Replay:
         due_ns, owner = min(self._next_tick_ns, self._next_pulse_ns), None
         for strategy in self.strategies:
             deadline = strategy.driver.next_deadline()
+            stale_ns = strategy.detector.next_deadline()
+            if stale_ns is not None and stale_ns < deadline:
+                deadline = stale_ns
             if deadline < due_ns:
                 due_ns, owner = deadline, strategy
         return due_ns, owner
@@ -166,7 +181,6 @@ class Replay:
         strategy.sightings.extend(sightings)
         for sighting in sightings:
             if sighting.opportunity is not None:
-                strategy.opportunities += 1
                 self._take(strategy, strategy.driver.on_opportunity(sighting.opportunity, self.clock.now_ns))
 
     def _take(self, strategy: ReplayStrategy, outcomes: list[Outcome]) -> None:
@@ -174,10 +188,11 @@ class Replay:
         for outcome in outcomes:
             if isinstance(outcome, Announce):
                 balances = outcome.balances
-            elif isinstance(outcome, Closed):
-                strategy.closed.append(outcome)
+            elif isinstance(outcome, Snapshot):
+                strategy.equity.append(outcome.equity)
             elif isinstance(outcome, Refused):
-                strategy.refused.append(outcome)
+                reason = outcome.intent.reason
+                strategy.refusals[reason] = strategy.refusals.get(reason, 0) + 1
         if balances is not None:
             self._see(strategy, strategy.detector.on_balances(balances, self.clock.now_ns))
 
@@ -187,10 +202,13 @@ class Replay:
         for strategy in self.strategies:
             while strategy.engine.live_intents and strategy.driver.next_deadline() <= end_ns:
                 self.clock.now_ns = max(self.clock.now_ns, strategy.driver.next_deadline())
-                for outcome in strategy.driver.on_time(self.clock.now_ns):
-                    if isinstance(outcome, Closed):
-                        strategy.closed.append(outcome)
+                self._take(strategy, strategy.driver.on_time(self.clock.now_ns))
             strategy.driver.stop(self.clock.now_ns)
+
+
+def _numbered(index: int, source: Source) -> Iterator[tuple[int, int, Event]]:
+    for event in source.events():
+        yield event.ns, index, event
 
 
 class VirtualClock:

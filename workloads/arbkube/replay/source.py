@@ -10,6 +10,7 @@ apart (`rebuilt`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from random import Random
 
@@ -104,7 +105,8 @@ class Source:
         """A REST depth body (Binance's form: the only venue here whose snapshots are fetched), or None without a base."""
         book = TextBook()
         last = 0
-        top: _Diff | None = None
+        tops: deque[_Diff] = deque(maxlen=256)
+        recent: deque[_Diff] = deque(maxlen=100)
         native = self._natives[symbol]
         decode = msgspec.json.Decoder(_Wrapped).decode
         for _, event in zip(range(self._events), self.recording.events(), strict=False):
@@ -112,14 +114,21 @@ class Source:
                 depth = msgspec.json.decode(event.data)
                 book.replace([tuple(level) for level in depth["bids"]], [tuple(level) for level in depth["asks"]])
                 last = depth["lastUpdateId"]
-            elif event.kind is EventKind.RECEIVED and last:
+                # The diff that spans the snapshot has often been received before it.
+                for diff in recent:
+                    if diff.u > last:
+                        book.apply(diff.b, diff.a)
+                        last = diff.u
+            elif event.kind is EventKind.RECEIVED:
                 try:
                     data = decode(event.data).data
                     if data.s != native:
                         continue
                     if isinstance(data.b, str) or isinstance(data.a, str):
-                        top = data
-                    elif data.u > last:
+                        tops.append(data)
+                        continue
+                    recent.append(data)
+                    if last and data.u > last:
                         book.apply(data.b, data.a)
                         last = data.u
                 except (msgspec.MsgspecError, ValueError):
@@ -127,7 +136,8 @@ class Source:
         if not last:
             return None
         bids, asks = book.bids(2000), book.asks(2000)
-        if top is not None and top.u <= last:
+        top = next((ticker for ticker in reversed(tops) if ticker.u <= last), None)
+        if top is not None:
             bids = [level for level in bids if float(level[0]) <= float(str(top.b))]
             asks = [level for level in asks if float(level[0]) >= float(str(top.a))]
         return msgspec.json.encode({"lastUpdateId": last, "bids": bids[:1000], "asks": asks[:1000]})

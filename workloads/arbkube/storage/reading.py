@@ -58,9 +58,9 @@ class ExecutorReader(Protocol):
 class SqliteExecutorReader:
     """`ExecutorReader` on SQLite, read-only: it may run beside the executor."""
 
-    def __init__(self, path: Path | str) -> None:
-        """Open the file. Raises StorageError when it is missing, damaged or newer than this version."""
-        self._database = Database(path, KIND, read_only=True)
+    def __init__(self, source: Path | str | Database) -> None:
+        """Open the file, or read an open database. Raises StorageError when it is missing, damaged or newer than this version."""
+        self._database = source if isinstance(source, Database) else Database(source, KIND, read_only=True)
 
     def close(self) -> None:
         self._database.close()

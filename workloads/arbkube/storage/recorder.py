@@ -55,9 +55,9 @@ class RecorderStore(Protocol):
 class SqliteRecorderStore:
     """`RecorderStore` on SQLite."""
 
-    def __init__(self, path: Path | str) -> None:
-        """Open or create the file. Raises StorageError."""
-        self.database = Database(path, KIND)
+    def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
+        """Open or create the file; read-only beside the recorder that writes it. Raises StorageError."""
+        self.database = Database(path, KIND, read_only=read_only)
 
     def close(self) -> None:
         self.database.close()

@@ -102,8 +102,10 @@ class Writer:
     def __init__(self, path: Path, header: Header) -> None:
         self._file = gzip.open(path, "wb", compresslevel=6)
         self._file.write(msgspec.json.encode(header) + b"\n")
+        self.events = 0
 
     def write(self, event: Event) -> None:
+        self.events += 1
         payload = event.data.replace(b"\r", b" ").replace(b"\n", b" ")
         subject = f"{event.symbol} ".encode() if event.kind is EventKind.FETCHED else b""
         self._file.write(f"{event.ns} {event.connection} {event.kind.value} ".encode() + subject + payload + b"\n")

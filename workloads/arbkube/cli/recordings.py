@@ -1,0 +1,228 @@
+"""`arb record` and `arb replay`.
+
+For: writing what a feed hears, and putting recordings through the code that trades. May not: trade.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import aiohttp
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+
+from arbkube.cli.durations import seconds
+from arbkube.cli.errors import ArbError, ExitCode
+from arbkube.cli.inputs import load_valid
+from arbkube.cli.report import FeedReport, Report, combine, encode_report, feed_report, strategy_report
+from arbkube.cli.supervisor import read_run_file
+from arbkube.execution.report import execution_figures
+from arbkube.market.verified import total_counts
+from arbkube.plan.documents import ExecutorDocument
+from arbkube.pods.feed import endpoint_of, fees_of
+from arbkube.replay.build import FeedSetup, InstrumentsFile, ReplayError, build_feeds, build_strategies, set_up_feeds
+from arbkube.replay.run import Replay, ReplayFeed, ReplayStrategy, VirtualClock
+from arbkube.resources.kinds import VenueFeedSpec
+from arbkube.storage.reading import SqliteExecutorReader
+from arbkube.venues.recording import FORMAT, Header, Recording, RecordingError, Writer
+from arbkube.venues.registry import adapter as adapter_of
+from arbkube.venues.session import SessionOptions
+from arbkube.venues.transport import FeedTransport, VenueHttpError, fetch_instruments
+
+_FLUSH_S = 1.0
+
+
+def run_record(manifests: Path, *, feed: str, out: Path, duration: str, simulator: str, state: Path) -> None:
+    """Record until the duration is over or a signal comes. Raises ArbError."""
+    limit_s = seconds(duration, option="--for")
+    resources = load_valid(manifests)
+    found = resources.feeds.get(feed)
+    if found is None:
+        known = ", ".join(sorted(resources.feeds)) or "none"
+        raise ArbError(f"no VenueFeed {feed}", remedy=f"{manifests} has: {known}", code=ExitCode.USAGE)
+    if out.exists():
+        raise ArbError(f"{out} exists", remedy="give another --out; a recording is never written over", code=ExitCode.USAGE)
+    if found.spec.simulated is not None and not simulator:
+        run = read_run_file(state)
+        simulator = run.simulator if run is not None else ""
+        if not simulator:
+            raise ArbError(
+                f"feed {feed} is simulated, and no simulator runs",
+                remedy="start `arb up` beside this, or give --simulator URL",
+                code=ExitCode.NOT_RUNNING,
+            )
+    try:
+        count = asyncio.run(_record(feed, found.spec, out, limit_s, simulator))
+    except (VenueHttpError, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        raise ArbError(
+            f"{type(error).__name__}: {error}", remedy="check the venue's address and the instruments", code=ExitCode.FAILED
+        ) from error
+    typer.echo(f"{out}: {count} events")
+
+
+async def _record(name: str, spec: VenueFeedSpec, out: Path, limit_s: float | None, simulator: str) -> int:
+    adapter = adapter_of(spec.venue, spec.market)
+    endpoint = endpoint_of(name, spec, adapter, simulator)
+    options = SessionOptions(
+        endpoint=endpoint, depth=spec.depth, channels=frozenset(spec.channels), require=frozenset(spec.integrity.require)
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with aiohttp.ClientSession(headers={"User-Agent": "arbkube"}) as http:
+        instruments = await fetch_instruments(http, adapter, spec.instruments, endpoint)
+        step = adapter.limits.symbols_per_connection
+        symbols = tuple(instrument.symbol for instrument in instruments)
+        header = Header(
+            format=FORMAT,
+            feed=name,
+            venue=spec.venue,
+            market=spec.market,
+            natives=tuple(instrument.native for instrument in instruments),
+            channels=spec.channels,
+            depth=spec.depth,
+            connections=tuple(symbols[start : start + step] for start in range(0, len(symbols), step)),
+            instruments=tuple(instruments),
+            fees=fees_of(spec, adapter),
+        )
+        writer = Writer(out, header)
+        transport = FeedTransport(
+            http, adapter, instruments, options, rng=Random(), on_change=lambda session, books: None, tap=writer.write
+        )
+        console = Console(stderr=True)
+        running = asyncio.create_task(transport.run())
+        started = time.monotonic()
+        try:
+            while not stop.is_set() and (limit_s is None or time.monotonic() - started < limit_s):
+                left = _FLUSH_S if limit_s is None else min(_FLUSH_S, limit_s - (time.monotonic() - started))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), max(0.0, left))
+                writer.flush()
+                if running.done():
+                    running.result()
+                if console.is_terminal:
+                    console.print(f"\r{time.monotonic() - started:.0f} s, {writer.events} events", end="")
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            writer.close()
+        return writer.events
+
+
+def run_replay(
+    files: Sequence[Path], *, manifests: Path | None, report: Path | None, instruments: Path | None, as_json: bool
+) -> None:
+    """Replay `files` together. Raises ArbError."""
+    resources = load_valid(manifests) if manifests is not None else None
+    given = _instruments_file(instruments) if instruments is not None else None
+    try:
+        recordings = [Recording(path) for path in files]
+        setups = set_up_feeds(recordings, resources, given)
+        clock = VirtualClock()
+        feeds = build_feeds(setups)
+        strategies, documents = build_strategies(setups, resources, clock)
+        replay = Replay(feeds, clock)
+        _run_with_progress(replay, strategies)
+    except RecordingError as error:
+        raise ArbError(str(error), remedy="nothing was written; give a whole recording", code=ExitCode.INVALID) from error
+    except ReplayError as error:
+        raise ArbError(str(error), remedy="see `arb replay --help`", code=ExitCode.INVALID) from error
+    result = _report(replay, setups, documents)
+    content = encode_report(result)
+    if report is not None:
+        try:
+            report.write_bytes(content)
+        except OSError as error:
+            raise ArbError(f"{report}: {error.strerror}", remedy="give another --report", code=ExitCode.ENVIRONMENT) from error
+    if as_json:
+        typer.echo(content.decode(), nl=False)
+    else:
+        _print(result)
+
+
+def _instruments_file(path: Path) -> InstrumentsFile:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=InstrumentsFile)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ArbError(
+            f"{path}: {error}",
+            remedy='write {"instruments": [...], "fees": {...}} as in a recording\'s first line',
+            code=ExitCode.INVALID,
+        ) from error
+
+
+def _run_with_progress(replay: Replay, strategies: list[ReplayStrategy]) -> None:
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("replaying: {task.fields[events]} events, {task.fields[span]:.0f} s recorded"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None, events=0, span=0.0)
+        replay.run(strategies, lambda events, ns: progress.update(task, events=events, span=ns / 1e9))
+
+
+def _report(replay: Replay, setups: dict[str, FeedSetup], documents: dict[str, ExecutorDocument]) -> Report:
+    return combine(
+        source="Replay",
+        duration_ns=replay.duration_ns,
+        feeds={feed.name: _feed(feed, setups[feed.name]) for feed in replay.feeds},
+        strategies={
+            strategy.name: strategy_report(
+                revision=documents[strategy.name].revision,
+                evaluations=strategy.detector.counts,
+                taken=strategy.detector.opportunities,
+                closest=strategy.detector.closest,
+                execution=execution_figures(
+                    profit_asset=documents[strategy.name].spec.profit_asset,
+                    trades=SqliteExecutorReader(strategy.store.database).trades_in_order(),
+                    refusals=strategy.refusals,
+                    first=strategy.equity[0] if strategy.equity else None,
+                    last=strategy.equity[-1] if strategy.equity else None,
+                ),
+            )
+            for strategy in replay.strategies
+        },
+    )
+
+
+def _feed(feed: ReplayFeed, setup: FeedSetup) -> FeedReport:
+    return feed_report(
+        venue=setup.spec.venue,
+        market=setup.spec.market.value,
+        rules=setup.rules,
+        fees=setup.fees,
+        instruments=setup.spec.instruments,
+        counts=total_counts(book.counts for book in feed.books),
+        withheld={book.symbol: book.withheld.value for book in feed.books if book.withheld is not None},
+        snapshots_recorded=sum(source.snapshots_recorded for source in feed.sources),
+        snapshots_rebuilt=sum(source.snapshots_rebuilt for source in feed.sources),
+    )
+
+
+def _print(report: Report) -> None:
+    console = Console()
+    console.print(f"[bold yellow]PAPER[/] replay of {report.duration_ns / 1e9:.1f} s recorded", highlight=False)
+    for name, feed in report.feeds.items():
+        console.print(
+            f"  {name}: {feed.messages} messages, {feed.gaps} gaps, {feed.resyncs} resyncs, tops {feed.tops_checked} checked "
+            f"{feed.tops_mismatched} mismatched, rules from {feed.rules}, fees from {feed.fees.source}",
+            highlight=False,
+        )
+    for name, strategy in report.strategies.items():
+        execution = strategy.execution
+        reasons = ", ".join(f"{reason} {count}" for reason, count in strategy.opportunities.items())
+        console.print(f"  {name}: {reasons}", highlight=False)
+        for identity, edge in strategy.closest_bps.items():
+            console.print(f"    closest {edge} bps  {identity}", highlight=False)
+        console.print(
+            f"    {len(execution.round_trips)} round trips, {execution.fills} fills, PnL {execution.pnl.arb} "
+            f"{execution.pnl.profit_asset}",
+            highlight=False,
+        )
+    console.print(f"  digest {report.digest}", highlight=False)
