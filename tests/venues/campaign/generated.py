@@ -20,8 +20,8 @@ from tests.venues.campaign.books import RandomBook
 from tests.venues.campaign.engine import DEPTH, Genuine, Ladders, Venue
 
 
-def instrument(venue: str, symbol: str, native: str) -> Instrument:
-    """A spot instrument whose rules do not matter to a session."""
+def instrument(venue: str, symbol: str, native: str, *, tick: str = "0.1") -> Instrument:
+    """A spot instrument; beyond their decimal places, its rules do not matter to a session."""
     base, quote = symbol.split("-")
     return Instrument(
         venue=venue,
@@ -30,7 +30,7 @@ def instrument(venue: str, symbol: str, native: str) -> Instrument:
         native=native,
         base=base,
         quote=quote,
-        tick=Decimal("0.1"),
+        tick=Decimal(tick),
         lot=Decimal("0.00000001"),
         min_quantity=Decimal("0.0001"),
         min_notional=Decimal(1),

@@ -27,6 +27,7 @@ _MAX_SNAPSHOT = 500
 
 
 class _Pair(msgspec.Struct):
+    pair_decimals: int
     lot_decimals: int
     ordermin: Decimal
     tick_size: Decimal
@@ -92,7 +93,8 @@ class KrakenAdapter:
             native=f"{base}/{quote}",
             base=base,
             quote=quote,
-            tick=pair.tick_size,
+            # Written with all its decimal places, from which a session knows the precision of prices.
+            tick=pair.tick_size.quantize(Decimal(1).scaleb(-pair.pair_decimals)),
             lot=Decimal(1).scaleb(-pair.lot_decimals),
             min_quantity=pair.ordermin,
             min_notional=pair.costmin,

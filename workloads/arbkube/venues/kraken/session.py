@@ -7,14 +7,17 @@ zeros. A size of 0 removes a level; levels beyond the subscribed depth are dropp
 after each update. There are no sequence numbers: the checksum is the only proof, and it speaks for ten levels. Ten are
 therefore subscribed to, since deeper ones would never be published.
 
-Prices and sizes are JSON numbers, whose text matters: the decoder keeps it. The `ticker` channel carries nothing that ties
-its top to a book update, so that no comparison of the two would be sound; the checksum says more.
+Prices and sizes are JSON numbers, whose text matters: the decoder keeps it. The guide says that they carry full precision on
+the wire, and its worked example does; the example of the reference page verifies only with its dropped zeros put back, as
+many as the pair's precisions say. Both are accepted. The `ticker` channel carries nothing that ties its top to a book update,
+so that no comparison of the two would be sound; the checksum says more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from random import Random
 from zlib import crc32
 
@@ -26,6 +29,8 @@ from arbkube.market.verified import VerifiedBook, WithheldReason
 from arbkube.venues.session import Send, Session, SessionOptions, WireLimits
 from arbkube.venues.timestamps import epoch_ns
 
+_MAX_MAGNITUDE = 30
+"""Powers of ten beyond which nothing is a price; writing such a number out could fill the memory."""
 DEPTH = 10
 """Levels a side that the checksum covers, and the least that can be subscribed to."""
 
@@ -65,10 +70,39 @@ def checksum(asks: Iterable[Level], bids: Iterable[Level]) -> int:
     return crc32("".join(digits).encode())
 
 
-def _texts(levels: list[_Level] | None) -> list[Level]:
+def _texts(levels: list[_Level] | None, places: tuple[int, int]) -> list[Level]:
+    """Levels in the text that the checksum is made of, given the decimal places of prices and sizes."""
     if levels is None:
         raise ValueError("a book without one of its sides")
-    return [(str(level.price), str(level.qty)) for level in levels]
+    price_places, qty_places = places
+    texts = []
+    for level in levels:
+        price, qty = str(level.price), str(level.qty)
+        if price[-price_places - 1 : -price_places] != ".":
+            price = _in_full(price, price_places)
+        if qty[-qty_places - 1 : -qty_places] != ".":
+            qty = _in_full(qty, qty_places)
+        texts.append((price, qty))
+    return texts
+
+
+def _in_full(text: str, places: int) -> str:
+    """`text` with at least so many decimal places. Raises ValueError where it is no number of a sensible size."""
+    try:
+        number = Decimal(text)
+        if not -_MAX_MAGNITUDE < number.adjusted() < _MAX_MAGNITUDE:
+            raise ValueError(f"not a price or size: {text}")
+        return f"{number:.{max(places, decimal_places(number))}f}"
+    except (ArithmeticError, TypeError) as error:
+        raise ValueError(f"not a number: {text}") from error
+
+
+def decimal_places(step: Decimal) -> int:
+    """How many decimal places `step` is written with. Raises TypeError where it is not finite."""
+    exponent = step.as_tuple().exponent
+    if isinstance(exponent, str):
+        raise TypeError(f"not a finite number: {step}")
+    return max(0, -exponent)
 
 
 class KrakenSession(Session):
@@ -77,6 +111,7 @@ class KrakenSession(Session):
     def __init__(self, instruments: Sequence[Instrument], options: SessionOptions, rng: Random, limits: WireLimits) -> None:
         super().__init__(instruments, options, rng, f"{options.endpoint.websocket}/v2")
         self._limits = limits
+        self._places = {i.symbol: (decimal_places(i.tick), decimal_places(i.lot)) for i in instruments}
         self._without_snapshot: set[str] = set()
         """Symbols whose updates mean nothing until a snapshot has come."""
 
@@ -130,7 +165,8 @@ class KrakenSession(Session):
         elif book.symbol in self._without_snapshot:
             return
         try:
-            book.book.apply(_texts(data.bids), _texts(data.asks))
+            places = self._places[book.symbol]
+            book.book.apply(_texts(data.bids, places), _texts(data.asks, places))
         except ValueError:
             book.counts.malformed += 1
             self._lose(book, WithheldReason.MALFORMED, now_ns)
