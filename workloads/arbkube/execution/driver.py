@@ -86,7 +86,7 @@ class Driver:
 
     def on_opportunity(self, opportunity: Opportunity, now_ns: int) -> list[Outcome]:
         self._engine.lease_valid = self._may_send()
-        self._engine.journal_writable = not self._line
+        self._engine.journal_writable = not self._line and now_ns >= self._broker_retry_ns
         return self._perform(self._engine.on_opportunity(opportunity, now_ns), now_ns)
 
     def on_time(self, now_ns: int) -> list[Outcome]:
@@ -140,8 +140,8 @@ class Driver:
         return outcomes
 
     def _perform(self, effects: Iterable[Effect], now_ns: int) -> list[Outcome]:
-        self._line.extend(effects)
         outcomes: list[Outcome] = []
+        self._queue(effects, outcomes, now_ns)
         if now_ns < (self._retry_ns or 0):
             return outcomes
         self._retry_ns = None
@@ -152,18 +152,18 @@ class Driver:
                     self._journal.write(effect)
                 except (DuplicateIntent, JournalUnavailable) as error:
                     if effect.new_intent is not None:
-                        self._drop(effect, error, now_ns)
+                        self._drop(effect, error, outcomes, now_ns)
                         continue
                     self.fault, self._retry_ns = str(error), now_ns + RETRY_NS
                     for waiting in [other for other in self._line if isinstance(other, Record) and other.new_intent]:
-                        self._drop(waiting, error, now_ns)
+                        self._drop(waiting, error, outcomes, now_ns)
                     break
                 self.fault = ""
             elif isinstance(effect, Submit):
                 if self._may_send():
                     self._submit(effect.order, now_ns)
                 else:
-                    self._line.extend(self._engine.on_not_sent(effect.order, now_ns))
+                    self._queue(self._engine.on_not_sent(effect.order, now_ns), outcomes, now_ns)
             elif isinstance(effect, Query):
                 self._broker.query(effect.order_id, effect.feed, now_ns)
             else:
@@ -180,7 +180,16 @@ class Driver:
         except JournalUnavailable as error:
             self.fault = str(error)
 
-    def _drop(self, record: Record, error: Exception, now_ns: int) -> None:
+    def _queue(self, effects: Iterable[Effect], outcomes: list[Outcome], now_ns: int) -> None:
+        """Put effects at the end of the line. A refusal waits for nothing."""
+        for effect in effects:
+            if isinstance(effect, Refused):
+                outcomes.append(effect)
+                self._note(effect, now_ns)
+            else:
+                self._line.append(effect)
+
+    def _drop(self, record: Record, error: Exception, outcomes: list[Outcome], now_ns: int) -> None:
         """A new intent was not journaled: neither it nor its orders happen."""
         assert record.new_intent is not None
         duplicate = isinstance(error, DuplicateIntent)
@@ -193,7 +202,7 @@ class Driver:
             if effect is not record and not (isinstance(effect, Submit) and effect.order.id in dropped)
         )
         reason = RefusalReason.DUPLICATE_INTENT if duplicate else RefusalReason.JOURNAL_UNAVAILABLE
-        self._line.extend(self._engine.on_record_failed(record.new_intent, reason, now_ns))
+        self._queue(self._engine.on_record_failed(record.new_intent, reason, now_ns), outcomes, now_ns)
 
     def _note(self, effect: Announce | Refused | Snapshot, now_ns: int) -> None:
         self._notes.append(effect)

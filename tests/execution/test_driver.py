@@ -1,0 +1,209 @@
+"""Journal first, whatever the file does; and one executor at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from decimal import Decimal
+
+import pytest
+
+from arbkube.execution.protocols import JournalUnavailable, LeaseLost, Record, Refused
+from arbkube.market.instruments import Side
+from arbkube.risk.limits import EffectiveLimits
+from tests.execution.world import MS, SECOND, World, config, leg
+
+BUY, SELL = leg("a", Side.BUY, "3", "100.00"), leg("b", Side.SELL, "3", "100.90")
+
+
+def cheap_and_dear(world: World) -> None:
+    world.book("a", bids=(("99.80", "5"),), asks=(("99.90", "9"),))
+    world.book("b", bids=(("101.00", "9"),), asks=(("101.10", "5"),))
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path / "x.db", config()).start()
+    cheap_and_dear(world)
+    return world
+
+
+def reasons(world: World) -> list[str]:
+    return [outcome.intent.reason for outcome in world.outcomes if isinstance(outcome, Refused)]
+
+
+def lock(path) -> sqlite3.Connection:
+    """Another process's write transaction."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    return other
+
+
+def test_a_locked_journal_refuses_the_open_and_nothing_is_sent(world, tmp_path):
+    other = lock(tmp_path / "x.db")
+    world.take(BUY, SELL)
+    assert reasons(world) == ["JournalUnavailable"]
+    assert "x.db" in world.driver.fault
+    assert "another process" in world.driver.fault
+    assert world.broker.next_deadline() is None
+    assert world.engine.live_intents == ()
+    other.execute("ROLLBACK")
+    world.run(1 * MS)
+    world.take(BUY, SELL)
+    world.run(50 * MS)
+    assert [row[1] for row in world.intents() if row[0] == "Done"].count("Filled") == 1
+    assert world.driver.fault == ""
+
+
+def test_a_full_disk_refuses_opens_and_when_there_is_room_again_nothing_is_missing(tmp_path):
+    """A file that may not grow is what SQLite makes of a full disk."""
+    world = World(tmp_path / "x.db", config(limits=EffectiveLimits(max_open_intents=100))).start()
+    cheap_and_dear(world)
+    database = world.store.database.connection
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    pages = database.execute("PRAGMA page_count").fetchone()[0]
+    database.execute(f"PRAGMA max_page_count = {pages + 2}")
+    for number in range(60):
+        world.take(leg("a", Side.BUY, "0.1", "100.00"), leg("b", Side.SELL, "0.1", "100.90"), name=str(number))
+        world.run(50 * MS)
+        cheap_and_dear(world)
+        if reasons(world).count("JournalUnavailable") > 3:
+            break
+    assert "JournalUnavailable" in reasons(world)
+    assert "x.db: database or disk is full (the disk is full: free space" in world.driver.fault
+    database.execute("PRAGMA max_page_count = 100000")
+    for _ in range(40):
+        world.run(250 * MS)
+        cheap_and_dear(world)
+    assert world.engine.live_intents == ()
+    assert world.driver.fault == ""
+    state = world.store.load(0)
+    assert {fill.trade_id for fill in state.fills} == {fill.trade_id for fill in world.store.fills()}
+    assert world.engine.inventory.by_asset()["BTC"] == 0
+
+
+def test_what_cannot_be_written_halfway_waits_in_order_and_nothing_is_sent_before_it(world, tmp_path):
+    world.take(BUY, SELL)
+    sent = []
+    submit = world.broker.submit
+    world.broker.submit = lambda order, now_ns: (sent.append(order.id), submit(order, now_ns))
+    world.run(5 * MS)
+    world.book("b", bids=(("100.80", "9"),), asks=(("101.10", "5"),))
+    reports = []
+    due = world.broker.due
+
+    def due_then_locked(now_ns):
+        found = due(now_ns)
+        if found and not reports:
+            reports.append(lock(tmp_path / "x.db"))
+        return found
+
+    world.broker.due = due_then_locked
+    world.run(100 * MS)
+    assert len(reports) == 1
+    # The report is known, its fills are not written: the completion waits, Opens are refused.
+    assert sent == []
+    assert world.rows("SELECT count(*) FROM fills") == [(0,)]
+    world.take(BUY, SELL, name="other")
+    assert reasons(world)[-1] == "JournalUnavailable"
+    reports[0].execute("ROLLBACK")
+    world.run(600 * MS)
+    cheap_and_dear(world)
+    world.run(600 * MS)
+    assert len(sent) == 1
+    assert world.intents()[0][:2] in (("Done", "Completed"), ("Done", "Unwound"))
+    assert world.engine.inventory.by_asset()["BTC"] == 0
+    assert world.rows("SELECT count(*) FROM fills")[0][0] >= 2
+
+
+def test_the_paper_venue_executes_nothing_that_its_ledger_cannot_keep(world, tmp_path):
+    world.take(BUY, SELL)
+    other = lock(tmp_path / "x.db")
+    world.run(50 * MS)
+    assert world.broker.balances()[("a", "BTC")] == 10
+    other.execute("ROLLBACK")
+    world.run(500 * MS)
+    assert world.broker.balances()[("a", "BTC")] == 13
+    assert world.intents() == [("Done", "Filled", "")]
+
+
+def test_an_order_whose_acceptance_was_lost_is_asked_for_and_then_given_up(world, tmp_path):
+    accept = world.store.accept
+
+    def failing(order):
+        raise JournalUnavailable("x.db: the disk is full")
+
+    world.store.accept = failing
+    world.take(BUY, SELL)
+    world.store.accept = accept
+    world.run(5 * SECOND)
+    assert world.rows("SELECT state FROM orders") == [("NotFound",), ("NotFound",)]
+    assert world.intents() == [("Done", "Missed", "")]
+
+
+def test_a_second_executor_is_refused_until_the_lease_runs_out(world, tmp_path):
+    second = World(tmp_path / "x.db", config(), holder="two", now_ns=world.now_ns + 4 * SECOND)
+    with pytest.raises(LeaseLost, match="one holds the lease for another 1.0 s"):
+        second.start()
+    second.now_ns += 1 * SECOND
+    second.start()
+    world.now_ns = second.now_ns
+    with pytest.raises(LeaseLost):
+        world.driver.on_time(world.now_ns)
+    with pytest.raises(LeaseLost):
+        world.store.write(Record())
+
+
+def test_a_stopped_executor_leaves_the_lease_free(world, tmp_path):
+    world.driver.stop(world.now_ns)
+    World(tmp_path / "x.db", config(), holder="two", now_ns=world.now_ns).start()
+
+
+def test_past_its_monotonic_deadline_nothing_opens(world):
+    world.now_ns += 4_600 * MS  # a tenth of the time before the lease runs out
+    cheap_and_dear(world)
+    world.take(BUY, SELL)
+    assert reasons(world) == ["LeaseLost"]
+    world.driver.on_time(world.now_ns)  # renewed: nobody else took it
+    world.take(BUY, SELL, name="other")
+    assert len(world.engine.live_intents) == 1
+
+
+def test_a_lease_that_runs_out_between_journal_and_send_sends_nothing(world):
+    checks = iter([True, True, False, False])
+    world.driver._may_send = lambda: next(checks, True)
+    world.take(BUY, SELL)
+    world.run(50 * MS)
+    orders = world.rows("SELECT state, reason FROM orders WHERE purpose = 'Open' ORDER BY leg")
+    assert orders[0] == ("Filled", "")
+    assert orders[1] == ("Rejected", "LeaseLost")
+
+
+def test_a_journaled_order_that_was_never_sent_is_settled_after_a_crash(world, tmp_path):
+    def dies(order, now_ns):
+        raise KeyboardInterrupt
+
+    world.broker.submit = dies
+    with pytest.raises(KeyboardInterrupt):
+        world.take(BUY, SELL)
+    assert world.rows("SELECT state FROM orders") == [("Journaled",), ("Journaled",)]
+    second = World(tmp_path / "x.db", config(), holder="two", now_ns=world.now_ns + 6 * SECOND).start()
+    assert second.rows("SELECT state FROM intents WHERE outcome IS NULL") == [("Working",)]
+    second.run(3 * SECOND)
+    assert second.intents() == [("Done", "Missed", "")]
+    assert second.rows("SELECT DISTINCT state FROM orders") == [("NotFound",)]
+
+
+def test_the_risk_day_and_its_start_survive_a_restart(world, tmp_path):
+    cheap_and_dear(world)
+    world.take(BUY, SELL)
+    world.run(50 * MS)
+    day = 86_400 * SECOND
+    world.now_ns = (world.now_ns // day + 1) * day
+    world.driver.on_time(world.now_ns)
+    won = world.engine.pnl(world.now_ns).arb
+    assert won > 0
+    [(_, start)] = world.rows("SELECT * FROM risk_days ORDER BY day DESC LIMIT 1")
+    assert Decimal(start) == won
+    second = World(tmp_path / "x.db", config(), holder="two", now_ns=world.now_ns + 6 * SECOND).start()
+    assert second.engine._risk_day == world.engine._risk_day
+    assert second.engine._lost_today(second.now_ns) == 0
