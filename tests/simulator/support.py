@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -23,7 +23,7 @@ from arbkube.simulator.model import SimulatedFeed
 from arbkube.simulator.server import Simulator
 from arbkube.venues.recording import Event, EventKind
 from arbkube.venues.registry import adapter
-from arbkube.venues.session import SessionOptions
+from arbkube.venues.session import Session, SessionOptions
 from arbkube.venues.transport import FeedTransport, fetch_instruments
 
 SEED = 20261121
@@ -72,6 +72,11 @@ async def watching(
     depth: int = 20,
 ) -> AsyncIterator[FeedTransport]:
     """Our adapter on a real socket; `on_book` sees every changed book."""
+
+    def on_change(_session: Session, changed: Sequence[VerifiedBook]) -> None:
+        for book in changed:
+            on_book(book)
+
     ours = adapter(one.venue, one.market)
     endpoint = simulator.endpoint(one.name)
     async with aiohttp.ClientSession() as http:
@@ -82,7 +87,7 @@ async def watching(
             instruments,
             SessionOptions(endpoint=endpoint, depth=depth, channels=frozenset({Channel.BOOK, Channel.TICKER})),
             rng=Random(SEED),
-            on_change=lambda _session, changed: [on_book(book) for book in changed],  # type: ignore[arg-type, return-value]
+            on_change=on_change,
             tap=tap,
         )
         task = asyncio.create_task(transport.run())
