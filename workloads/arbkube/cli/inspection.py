@@ -43,9 +43,7 @@ def show_status(state: Path, *, as_json: bool) -> None:
                 "pid": run.pid,
                 "manifests": run.directory,
                 "startedNs": run.started_ns,
-                "pods": {
-                    name: msgspec.to_builtins(statuses[name]) if name in statuses else None for name in sorted(run.pods)
-                },
+                "pods": {name: msgspec.to_builtins(statuses[name]) if name in statuses else None for name in sorted(run.pods)},
             }
         )
         return

@@ -1,7 +1,7 @@
 """`arb`: the whole command line.
 
-For: naming the commands and turning errors into messages and exit codes. May not: do a command's work; each lives in its own module,
-imported when it is called.
+For: naming the commands and turning errors into messages and exit codes. May not: do a command's work; each lives in its own
+module, imported when it is called.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ app = typer.Typer(
     help="Arbitrage strategies as YAML: verified books, detection, PAPER execution, hard limits.\n\n"
     "Begin with `arb up -f manifests/quickstart --for 30s`. Every order is on PAPER: nothing leaves this machine but public "
     "market data requests.",
-    epilog="Exit codes: 0 done · 1 failed · 2 wrong usage · 3 invalid input · 4 machine or state does not allow it · 5 nothing runs here.",
+    epilog="Exit codes: 0 done · 1 failed · 2 wrong usage · 3 invalid input · 4 machine or state does not allow it · "
+    "5 nothing runs here.",
 )
 
 
@@ -36,9 +37,7 @@ class Output(StrEnum):
 
 
 Manifests = Annotated[Path, typer.Option("-f", "--filename", help="Directory of manifests, or one file.", show_default=False)]
-State = Annotated[
-    Path, typer.Option("--state", envvar="ARB_STATE", help="State directory: journals, logs, servers' files.")
-]
+State = Annotated[Path, typer.Option("--state", envvar="ARB_STATE", help="State directory: journals, logs, servers' files.")]
 Format = Annotated[Output, typer.Option("-o", "--output", help="`json` for machines.")]
 StrategyFilter = Annotated[str | None, typer.Option("--strategy", help="Only this strategy.", show_default=False)]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many, newest first.")]
@@ -47,7 +46,9 @@ _STATE = Path(".arb")
 
 
 @app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False) -> None:
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
     """Common options."""
     if version:
         typer.echo(f"arb {__version__}")
@@ -57,8 +58,12 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 @app.command(rich_help_panel="Run")
 def up(
     filename: Manifests,
-    duration: Annotated[str, typer.Option("--for", help="End by itself after this long, e.g. 30s or 10m.", show_default=False)] = "",
-    report: Annotated[Path | None, typer.Option("--report", help="Write the run's report here at the end (JSON).", show_default=False)] = None,
+    duration: Annotated[
+        str, typer.Option("--for", help="End by itself after this long, e.g. 30s or 10m.", show_default=False)
+    ] = "",
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write the run's report here at the end (JSON).", show_default=False)
+    ] = None,
     state: State = _STATE,
 ) -> None:
     """Run everything the manifests describe on this machine, on PAPER, until Ctrl-C.
@@ -102,7 +107,9 @@ def plan(
     filename: Manifests,
     against: Annotated[
         Path | None,
-        typer.Option("--against", help="Manifests to compare with; by default those of the running `arb up`.", show_default=False),
+        typer.Option(
+            "--against", help="Manifests to compare with; by default those of the running `arb up`.", show_default=False
+        ),
     ] = None,
     state: State = _STATE,
     output: Format = Output.TEXT,
@@ -137,7 +144,9 @@ def record(
     feed: Annotated[str, typer.Option("--feed", help="Name of the VenueFeed to record.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="File to write, e.g. binance.arbrec.gz.", show_default=False)],
     duration: Annotated[str, typer.Option("--for", help="End by itself after this long, e.g. 30s.", show_default=False)] = "",
-    simulator: Annotated[str, typer.Option("--simulator", help="Simulator's base URL, for a simulated feed.", show_default=False)] = "",
+    simulator: Annotated[
+        str, typer.Option("--simulator", help="Simulator's base URL, for a simulated feed.", show_default=False)
+    ] = "",
     state: State = _STATE,
 ) -> None:
     """Record a feed's raw frames with the instruments' rules and fees."""
@@ -151,7 +160,9 @@ def replay(
     files: Annotated[list[Path], typer.Argument(help="Recordings, replayed together.", show_default=False)],
     filename: Annotated[
         Path | None,
-        typer.Option("-f", "--filename", help="Strategies, fees and limits; else a plain cross-venue default.", show_default=False),
+        typer.Option(
+            "-f", "--filename", help="Strategies, fees and limits; else a plain cross-venue default.", show_default=False
+        ),
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write the report here (JSON).", show_default=False)] = None,
     instruments: Annotated[

@@ -55,7 +55,9 @@ def show_plan(directory: Path, *, against: Path | None, state: Path, as_json: bo
         try:
             differences = changes(load_valid(base), resources)
         except ArbError as error:
-            raise ArbError(f"the manifests to compare with are invalid: {error}", remedy=error.remedy, code=error.code) from error
+            raise ArbError(
+                f"the manifests to compare with are invalid: {error}", remedy=error.remedy, code=error.code
+            ) from error
     if as_json:
         print_json(
             {

@@ -1,7 +1,7 @@
 """The report of a run or a replay: one JSON document, documented in `docs/reference/report.md`.
 
-For: its shape, its digest, and adding strategies up. A replay's report holds no wall clock, path or host, so that the same recording
-gives the same bytes. May not: do I/O.
+For: its shape, its digest, and adding strategies up. A replay's report holds no wall clock, path or host, so that the same
+recording gives the same bytes. May not: do I/O.
 """
 
 from __future__ import annotations

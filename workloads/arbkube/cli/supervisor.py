@@ -36,7 +36,7 @@ _HEALTHY_AFTER_S = 20.0
 _STOP_TIMEOUT_S = 60.0
 
 
-class StateLocked(Exception):
+class StateLockedError(Exception):
     """Another supervisor holds the state directory."""
 
 
@@ -55,7 +55,7 @@ class RunFile(msgspec.Struct, kw_only=True):
 
 
 def lock_state(state: Path) -> IO[str]:
-    """Hold the state directory for as long as the returned file is open. Raises StateLocked naming the holder."""
+    """Hold the state directory for as long as the returned file is open. Raises StateLockedError naming the holder."""
     state.mkdir(parents=True, exist_ok=True)
     file = (state / "lock").open("a+")
     try:
@@ -63,7 +63,9 @@ def lock_state(state: Path) -> IO[str]:
     except OSError:
         file.seek(0)
         holder = file.read().strip() or "unknown"
-        raise StateLocked(f"{state} is in use by another `arb up` (pid {holder}): stop it, or give this one --state DIR") from None
+        raise StateLockedError(
+            f"{state} is in use by another `arb up` (pid {holder}): stop it, or give this one --state DIR"
+        ) from None
     file.seek(0)
     file.truncate()
     file.write(str(os.getpid()))

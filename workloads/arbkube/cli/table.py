@@ -18,7 +18,9 @@ from arbkube.pods.runtime import PodStatus
 PAPER = "PAPER: no order leaves this machine"
 
 
-def render(statuses: Mapping[str, PodStatus], *, expected: Mapping[str, str], restarts: Mapping[str, int], elapsed_s: float) -> RenderableType:
+def render(
+    statuses: Mapping[str, PodStatus], *, expected: Mapping[str, str], restarts: Mapping[str, int], elapsed_s: float
+) -> RenderableType:
     """The whole view. `expected` maps each pod to its role, `restarts` to how often it was started again."""
     title = f"arb up · {PAPER} · {elapsed_s:.0f} s"
     waiting = [name for name in expected if name not in statuses or not statuses[name].ready]
@@ -42,7 +44,9 @@ def summary(statuses: Mapping[str, PodStatus], *, expected: int, elapsed_s: floa
     messages = sum(_numbers(detail, "counts").get("messages", 0) for detail in feeds)
     gaps = sum(_numbers(detail, "counts").get("gaps", 0) for detail in feeds)
     seen = sum(int(str(detail.get("opportunities", 0))) for detail in detectors)
-    pnl = ", ".join(f"{detail.get('pnl')} {detail.get('profit_asset')}" for detail in executors if detail.get("pnl") is not None)
+    pnl = ", ".join(
+        f"{detail.get('pnl')} {detail.get('profit_asset')}" for detail in executors if detail.get("pnl") is not None
+    )
     return (
         f"[PAPER] {elapsed_s:5.1f} s  pods ready {ready}/{expected}  messages {messages}  gaps {gaps}  "
         f"opportunities {seen}  trades {intents}  PnL {pnl or '-'}"

@@ -21,7 +21,7 @@ from arbkube.cli.inputs import load_valid
 from arbkube.cli.report import Report, encode_report
 from arbkube.cli.run_report import report_of_run
 from arbkube.cli.servers import ServerError
-from arbkube.cli.supervisor import StateLocked, Supervisor, end_leftover_servers, lock_state
+from arbkube.cli.supervisor import StateLockedError, Supervisor, end_leftover_servers, lock_state
 from arbkube.cli.table import PAPER, render, summary
 from arbkube.plan.planning import Plan
 from arbkube.plan.planning import plan as plan_of
@@ -43,7 +43,7 @@ def run_up(directory: Path, *, duration: str, report: Path | None, state: Path) 
     )
     try:
         lock = lock_state(state)
-    except (StateLocked, OSError) as error:
+    except (StateLockedError, OSError) as error:
         raise ArbError(str(error), remedy="one state directory, one `arb up`", code=ExitCode.ENVIRONMENT) from error
     with lock:
         end_leftover_servers(state.resolve())
@@ -82,9 +82,7 @@ async def _run(plan: Plan, *, directory: Path, limit_s: float | None, state: Pat
     )
 
 
-async def _watch(
-    supervisor: Supervisor, console: Console, stop: asyncio.Event, started: float, limit_s: float | None
-) -> None:
+async def _watch(supervisor: Supervisor, console: Console, stop: asyncio.Event, started: float, limit_s: float | None) -> None:
     """Show how it goes until it is to end: a live table on a terminal, else a line now and then."""
     expected = {child.workload.name: child.workload.role.value.lower() for child in supervisor.children}
     live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None

@@ -1,7 +1,7 @@
 """The bus: how pods tell each other what they see, capped and without memory.
 
-For: one interface with two forms, in-process and Valkey streams. A topic is a capped stream of byte messages; a reader that is slow
-jumps ahead and is only older, never wrong. May not: hold anything that must not be lost (limits, halts, journals).
+For: one interface with two forms, in-process and Valkey streams. A topic is a capped stream of byte messages; a reader that
+is slow jumps ahead and is only older, never wrong. May not: hold anything that must not be lost (limits, halts, journals).
 
 Topics: `frames:FEED` (FrameBatch), `markets:FEED` (the feed's instruments and fees, latest counts), `sightings:STRATEGY`
 (Sighting), `balances:STRATEGY` (Balances, latest counts).
@@ -23,6 +23,10 @@ log = structlog.get_logger(__name__)
 
 Message = tuple[str, bytes]
 """(topic, payload)."""
+
+_Entry = tuple[bytes, dict[bytes, bytes]]
+_Reply = list[tuple[bytes, list[_Entry]]]
+"""What XREAD answers under RESP2, which the connections ask for."""
 
 CAPS: Mapping[str, int] = {"frames": 256, "markets": 1, "sightings": 4096, "balances": 1}
 """Messages kept per topic, by the topic's first word."""
@@ -147,7 +151,7 @@ class ValkeyBus:
                 await asyncio.sleep(self._RETRY_S)
 
     async def read(self, topics: Sequence[str]) -> AsyncIterator[list[Message]]:
-        reader = redis.Redis.from_url(self._url, socket_timeout=self._BLOCK_MS / 1000 + 5, socket_connect_timeout=5)
+        reader = redis.Redis.from_url(self._url, protocol=2, socket_timeout=self._BLOCK_MS / 1000 + 5, socket_connect_timeout=5)
         positions: dict[str, str | bytes] = {}
         try:
             while True:
@@ -155,7 +159,7 @@ class ValkeyBus:
                     for topic in topics:
                         if topic not in positions:
                             positions[topic] = "0" if is_retained(topic) else await self._end_of(reader, topic)
-                    reply = await reader.xread(dict(positions), count=self._READ_AT_ONCE, block=self._BLOCK_MS)
+                    reply: _Reply = await reader.xread(dict(positions), count=self._READ_AT_ONCE, block=self._BLOCK_MS)  # type: ignore[assignment,arg-type]
                 except (RedisError, OSError, TimeoutError) as error:
                     log.warning("bus read failed", error=f"{type(error).__name__}: {error}")
                     # A server that lost its memory counts from a new beginning.
@@ -163,10 +167,9 @@ class ValkeyBus:
                     await asyncio.sleep(self._RETRY_S)
                     continue
                 messages: list[Message] = []
-                for name, entries in reply.items() if isinstance(reply, dict) else reply:
+                for name, entries in reply or ():
                     topic = name.decode()
-                    rows = entries[0] if isinstance(reply, dict) else entries
-                    for entry_id, fields in rows:
+                    for entry_id, fields in entries:
                         messages.append((topic, fields[b"m"]))
                         positions[topic] = entry_id
                 if messages:
@@ -176,7 +179,7 @@ class ValkeyBus:
 
     @staticmethod
     async def _end_of(reader: redis.Redis, topic: str) -> str | bytes:
-        last = await reader.xrevrange(topic, count=1)
+        last: list[_Entry] = await reader.xrevrange(topic, count=1)  # type: ignore[assignment]
         return last[0][0] if last else "0"
 
     async def clock_offset_ns(self) -> int | None:

@@ -1,8 +1,8 @@
 """Clocks that disagree: how late an event arrived, without knowing how far apart the clocks are.
 
-For: transit time against its own rolling minimum. The difference between our receive time and the venue's event time contains the
-unknown offset of the two clocks; the least of the last minute contains it too, so that what is above the least is real delay.
-May not: read a clock.
+For: transit time against its own rolling minimum. The difference between our receive time and the venue's event time contains
+the unknown offset of the two clocks; the least of the last minute contains it too, so that what is above the least is real
+delay. May not: read a clock.
 """
 
 from __future__ import annotations

@@ -91,8 +91,10 @@ class ExecutorPod:
     async def _settle(self) -> None:
         """Wait, bounded, until nothing is under way."""
         deadline = time.monotonic() + _SETTLE_S
-        while self._engine is not None and self._engine.live_intents and time.monotonic() < deadline:
+        while True:
             await asyncio.sleep(0.05)
+            if self._engine is None or not self._engine.live_intents or time.monotonic() > deadline:
+                return
 
     async def _read(self) -> None:
         topics = [f"{kind}:{feed}" for feed in self._feeds for kind in ("markets", "frames")]
@@ -164,18 +166,19 @@ class ExecutorPod:
             holder=f"{self.pod.arguments.name}:{os.getpid()}:{time.time_ns()}",
             monotonic_ns=time.monotonic_ns,
         )
-        while True:
-            try:
-                outcomes = driver.start(self.pod.now_ns())
-            except LeaseLost as error:
-                # A predecessor that was killed holds the lease until it runs out.
-                self.pod.reasons["start"] = str(error)
-                await asyncio.sleep(_LEASE_RETRY_S)
-            else:
-                break
+        outcomes = await self._begin(driver)
         self._driver = driver
         self._perform(outcomes)
         self.pod.reasons.pop("start", None)
+
+    async def _begin(self, driver: Driver) -> list[Outcome]:
+        """Take the lease and settle what the journal left open; wait where a killed predecessor's lease has not run out."""
+        while True:
+            try:
+                return driver.start(self.pod.now_ns())
+            except LeaseLost as error:
+                self.pod.reasons["start"] = str(error)
+                await asyncio.sleep(_LEASE_RETRY_S)
 
     async def _keep_time(self) -> None:
         """Call the driver when its next deadline comes; whatever moves the deadline wakes us."""

@@ -44,9 +44,7 @@ def fees_of(spec: VenueFeedSpec, adapter: Adapter) -> Fees:
     """The account's fees: the spec's where it states any, else the adapter's dated defaults."""
     if spec.fees is None:
         return adapter.default_fees
-    return Fees(
-        maker=spec.fees.maker.fraction, taker=spec.fees.taker.fraction, charged_in=spec.fees.charged_in, source="spec"
-    )
+    return Fees(maker=spec.fees.maker.fraction, taker=spec.fees.taker.fraction, charged_in=spec.fees.charged_in, source="spec")
 
 
 def endpoint_of(name: str, spec: VenueFeedSpec, adapter: Adapter, simulator: str) -> Endpoint:

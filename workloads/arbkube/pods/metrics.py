@@ -1,7 +1,7 @@
 """Every metric of the pods, in base units, with bounded labels.
 
-For: one page that says what is measured; `docs/reference/metrics.md` is made from it. May not: cost anything on the hot path that a
-scrape could pay: counts that a book or detector keeps anyway are read when scraped.
+For: one page that says what is measured; `docs/reference/metrics.md` is made from it. May not: cost anything on the hot path
+that a scrape could pay: counts that a book or detector keeps anyway are read when scraped.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from decimal import Decimal
+from functools import partial
 
 import msgspec
 import structlog
@@ -17,7 +18,7 @@ from arbkube.detection.model import Sighting
 from arbkube.market.bus import Message
 from arbkube.market.frames import BookFrame, decode
 from arbkube.plan.documents import RecorderDocument
-from arbkube.pods.runtime import Pod, PodArguments, read_document
+from arbkube.pods.runtime import Pod, PodArguments, in_chunks, read_document
 from arbkube.storage.database import StorageError
 from arbkube.storage.recorder import SqliteRecorderStore, Top
 
@@ -135,13 +136,11 @@ class RecorderPod:
     async def _prune(self, store: SqliteRecorderStore) -> None:
         while True:
             await asyncio.sleep(_PRUNE_S)
-            now_ns = self.pod.now_ns()
             try:
-                while store.prune_sightings(now_ns - _SIGHTINGS_KEPT_NS):
-                    await asyncio.sleep(0.01)
+                await in_chunks(partial(store.prune_sightings, self.pod.now_ns() - _SIGHTINGS_KEPT_NS))
                 for feed, recorded in self._document.feeds.items():
-                    while store.prune_tops(feed, now_ns - recorded.recording.retention.ns):
-                        await asyncio.sleep(0.01)
+                    oldest_ns = self.pod.now_ns() - recorded.recording.retention.ns
+                    await in_chunks(partial(store.prune_tops, feed, oldest_ns))
             except StorageError as error:
                 log.warning("old rows not deleted", error=str(error))
 

@@ -2,8 +2,9 @@
 
 For: one way to run a pod. May not: know what a pod does.
 
-A pod serves `/healthz` (the event loop turns), `/readyz` (200, or 503 with the reasons), `/status` (JSON) and `/metrics`. It writes its
-status to the control server as a heartbeat whose lifetime the server keeps: a pod that died is gone after a few seconds.
+A pod serves `/healthz` (the event loop turns), `/readyz` (200, or 503 with the reasons), `/status` (JSON) and `/metrics`. It
+writes its status to the control server as a heartbeat whose lifetime the server keeps: a pod that died is gone after a few
+seconds.
 """
 
 from __future__ import annotations
@@ -84,7 +85,10 @@ class PodStatus(msgspec.Struct, kw_only=True):
 
 
 class Pod:
-    """One running pod. `reasons` maps each thing waited for to why; empty means ready. `detail` is called for each heartbeat."""
+    """One running pod.
+
+    `reasons` maps each thing waited for to why; empty means ready. `detail` is called for each heartbeat.
+    """
 
     def __init__(self, arguments: PodArguments, *, detail: Callable[[], dict[str, object]], starting: str) -> None:
         self.arguments = arguments
@@ -169,9 +173,10 @@ class Pod:
     async def _stop_when_orphaned(self) -> None:
         """A pod whose supervisor was killed must not trade on beside the next one's."""
         parent = os.getppid()
-        while os.getppid() == parent:
+        while True:
             await asyncio.sleep(1.0)
-        self.stopping.set()
+            if os.getppid() != parent:
+                self.stopping.set()
 
     async def _heartbeat(self) -> None:
         while True:
@@ -209,6 +214,14 @@ class Pod:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self.registry), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+
+async def in_chunks(delete: Callable[[], int]) -> None:
+    """Call `delete` until it deletes nothing more, letting the event loop turn in between."""
+    deleted = 1
+    while deleted:
+        deleted = delete()
+        await asyncio.sleep(0.01)
 
 
 def configure_logs(name: str, role: str) -> None:

@@ -1,7 +1,7 @@
 """The simulator pod: the venues of all feeds that ask for one.
 
-For: serving simulated venues in their real wire protocols. Its own port is the venues' (feeds connect to it); health and metrics
-are on another, chosen by the system. May not: be reached by a feed that did not ask for it.
+For: serving simulated venues in their real wire protocols. Its own port is the venues' (feeds connect to it); health and
+metrics are on another, chosen by the system. May not: be reached by a feed that did not ask for it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ async def main(arguments: PodArguments) -> None:
     """Serve the venues described by the document until told to stop."""
     document = read_document(arguments, SimulatorDocument)
     feeds = [
-        SimulatedFeed(
-            name=name, venue=feed.venue, market=feed.market, instruments=feed.instruments, simulated=feed.simulated
-        )
+        SimulatedFeed(name=name, venue=feed.venue, market=feed.market, instruments=feed.instruments, simulated=feed.simulated)
         for name, feed in document.feeds.items()
     ]
     simulator = Simulator(feeds, seed=_SEED)

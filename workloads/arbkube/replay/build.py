@@ -1,7 +1,7 @@
 """Setting a replay up: recordings, manifests and rules to feeds and strategies.
 
-For: matching recordings to VenueFeeds, and choosing where rules and fees come from: the recording, else the given instruments file,
-else the adapter's dated defaults. May not: read a clock.
+For: matching recordings to VenueFeeds, and choosing where rules and fees come from: the recording, else the given instruments
+file, else the adapter's dated defaults. May not: read a clock.
 """
 
 from __future__ import annotations
@@ -91,13 +91,17 @@ def set_up_feeds(
         if setup is None:
             spec = feed.spec if feed is not None else _plain_spec(header, instruments)
             fees = _fees(spec, header, given)
-            setups[name] = FeedSetup(name=name, spec=spec, recordings=[recording], instruments=instruments, fees=fees, rules=rules)
+            setups[name] = FeedSetup(
+                name=name, spec=spec, recordings=[recording], instruments=instruments, fees=fees, rules=rules
+            )
             continue
         twice = {i.symbol for i in instruments} & {i.symbol for i in setup.instruments}
         if twice:
             raise ReplayError(f"{recording.path.name}: {', '.join(sorted(twice))} of feed {name} is in an earlier file as well")
         if rules != setup.rules:
-            raise ReplayError(f"{recording.path.name}: rules from {rules}, but the feed's other files have them from {setup.rules}")
+            raise ReplayError(
+                f"{recording.path.name}: rules from {rules}, but the feed's other files have them from {setup.rules}"
+            )
         setup.recordings.append(recording)
         setup.instruments.extend(instruments)
     for setup in setups.values():
@@ -135,7 +139,7 @@ def build_feeds(setups: Mapping[str, FeedSetup]) -> list[ReplayFeed]:
 def build_strategies(
     setups: Mapping[str, FeedSetup], resources: Resources | None, clock: VirtualClock
 ) -> tuple[list[ReplayStrategy], dict[str, ExecutorDocument]]:
-    """The strategies whose feeds were all recorded, each with the document it runs under. Raises ReplayError where there is none."""
+    """The strategies whose feeds were all recorded, and their documents. Raises ReplayError where there is none."""
     feeds = {name: VenueFeed(metadata=Metadata(name=name), spec=setup.spec) for name, setup in setups.items()}
     if resources is None:
         wanted = {"default": _default_strategy(setups)}
@@ -148,7 +152,9 @@ def build_strategies(
         }
         policies = resources.policies
         if not wanted:
-            raise ReplayError("no ArbStrategy has all its feeds among the recordings: name them alike, or record the others too")
+            raise ReplayError(
+                "no ArbStrategy has all its feeds among the recordings: name them alike, or record the others too"
+            )
     planned = plan_of(Resources(feeds=feeds, strategies=wanted, policies=policies))
     documents = {
         document.strategy: document
@@ -195,7 +201,9 @@ def _strategy(document: ExecutorDocument, setups: Mapping[str, FeedSetup], clock
         paper=spec.execution.paper, markets=markets, max_age_ns=max_age_ns, seed=int(uuid.UUID(document.uid)), ledger=store
     )
     driver = Driver(engine=engine, journal=store, broker=broker, holder="replay", monotonic_ns=clock)
-    return ReplayStrategy(name=document.strategy, feeds=list(document.feeds), detector=detector, engine=engine, driver=driver, store=store)
+    return ReplayStrategy(
+        name=document.strategy, feeds=list(document.feeds), detector=detector, engine=engine, driver=driver, store=store
+    )
 
 
 def _rules(recording: Recording, given: InstrumentsFile | None) -> tuple[list[Instrument], str]:
@@ -233,13 +241,15 @@ def _feed_of(recording: Recording, resources: Resources | None) -> VenueFeed | N
     if resources is None:
         return None
     header = recording.header
-    fitting = [feed for feed in resources.feeds.values() if (feed.spec.venue, feed.spec.market) == (header.venue, header.market)]
+    fitting = [
+        feed for feed in resources.feeds.values() if (feed.spec.venue, feed.spec.market) == (header.venue, header.market)
+    ]
     named = [feed for feed in fitting if feed.metadata.name == header.feed]
     if len(named or fitting) != 1:
         found = ", ".join(feed.metadata.name for feed in fitting) or "none"
         raise ReplayError(
-            f"{recording.path.name}: wants one VenueFeed for {header.venue} {header.market.value} (or one named {header.feed}); "
-            f"the manifests have {found}"
+            f"{recording.path.name}: wants one VenueFeed for {header.venue} {header.market.value} (or one named "
+            f"{header.feed}); the manifests have {found}"
         )
     return (named or fitting)[0]
 
@@ -280,5 +290,3 @@ def _default_strategy(setups: Mapping[str, FeedSetup]) -> ArbStrategy:
             ),
         ),
     )
-
-

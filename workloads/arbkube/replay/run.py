@@ -1,10 +1,10 @@
 """The replay: recordings, sessions, detectors and executors on one clock that the recordings move.
 
-For: running the very code of the pods deterministically, timers included. May not: read a clock, use unseeded randomness, or do I/O
-other than reading the recordings and the journals it is given.
+For: running the very code of the pods deterministically, timers included. May not: read a clock, use unseeded randomness, or
+do I/O other than reading the recordings and the journals it is given.
 
-Between two recorded events every timer that falls due is fired at its own time: session ticks, pulses, order latencies, expiries. What
-a bus would carry arrives at once; the latency that matters, to the venue, is the paper broker's.
+Between two recorded events every timer that falls due is fired at its own time: session ticks, pulses, order latencies,
+expiries. What a bus would carry arrives at once; the latency that matters, to the venue, is the paper broker's.
 """
 
 from __future__ import annotations

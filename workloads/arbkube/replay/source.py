@@ -1,7 +1,7 @@
 """One recording driven through its adapter's session.
 
-For: handing recorded events to a session as a socket would, and standing in for the venue where the session asks for a snapshot that
-the recording does not hold. May not: read a clock, or hide that a snapshot was rebuilt.
+For: handing recorded events to a session as a socket would, and standing in for the venue where the session asks for a
+snapshot that the recording does not hold. May not: read a clock, or hide that a snapshot was rebuilt.
 
 A rebuilt snapshot is the recorded one with every recorded diff up to now applied in file order, less what the recorded best
 prices contradict: what this recording's venue would have answered. It is as complete as the recording is, so reports count it
@@ -21,16 +21,20 @@ from arbkube.market.instruments import Instrument
 from arbkube.venues.recording import Event, EventKind, Recording
 from arbkube.venues.session import Adapter, Fetch, Session, SessionOptions
 
+_Levels = list[tuple[str, str]]
 
-class _Diff(msgspec.Struct):
+
+class _Event(msgspec.Struct):
+    """A diff (levels) or a bookTicker (prices)."""
+
     u: int
-    b: list[tuple[str, str]] | str
-    a: list[tuple[str, str]] | str
+    b: _Levels | str
+    a: _Levels | str
     s: str
 
 
 class _Wrapped(msgspec.Struct):
-    data: _Diff
+    data: _Event
 
 
 class Source:
@@ -88,7 +92,7 @@ class Source:
         return session
 
     def answer(self, session: Session, now_ns: int) -> None:
-        """Perform what the session asks for: snapshots that the recording will not bring are rebuilt; the rest went to the venue."""
+        """Perform what the session asks for: snapshots that the recording will not bring are rebuilt, the rest is dropped."""
         for action in session.take_actions():
             if isinstance(action, Fetch) and self._fetches_to_come.get(action.symbol, 0) == 0:
                 body = self._rebuild(action.symbol)
@@ -105,8 +109,8 @@ class Source:
         """A REST depth body (Binance's form: the only venue here whose snapshots are fetched), or None without a base."""
         book = TextBook()
         last = 0
-        tops: deque[_Diff] = deque(maxlen=256)
-        recent: deque[_Diff] = deque(maxlen=100)
+        tops: deque[_Event] = deque(maxlen=256)
+        recent: deque[tuple[int, _Levels, _Levels]] = deque(maxlen=100)
         native = self._natives[symbol]
         decode = msgspec.json.Decoder(_Wrapped).decode
         for _, event in zip(range(self._events), self.recording.events(), strict=False):
@@ -115,10 +119,10 @@ class Source:
                 book.replace([tuple(level) for level in depth["bids"]], [tuple(level) for level in depth["asks"]])
                 last = depth["lastUpdateId"]
                 # The diff that spans the snapshot has often been received before it.
-                for diff in recent:
-                    if diff.u > last:
-                        book.apply(diff.b, diff.a)
-                        last = diff.u
+                for u, changed_bids, changed_asks in recent:
+                    if u > last:
+                        book.apply(changed_bids, changed_asks)
+                        last = u
             elif event.kind is EventKind.RECEIVED:
                 try:
                     data = decode(event.data).data
@@ -127,7 +131,7 @@ class Source:
                     if isinstance(data.b, str) or isinstance(data.a, str):
                         tops.append(data)
                         continue
-                    recent.append(data)
+                    recent.append((data.u, data.b, data.a))
                     if last and data.u > last:
                         book.apply(data.b, data.a)
                         last = data.u

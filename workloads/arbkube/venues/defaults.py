@@ -1,7 +1,7 @@
 """Dated trading rules for recordings that carry none.
 
-For: replaying foreign recordings of well-known instruments. A feed never uses these: it asks the venue. May not: be guessed: each
-row is what the venue's instrument endpoint said on the date of `DATE`, as published in its documents.
+For: replaying foreign recordings of well-known instruments. A feed never uses these: it asks the venue. May not: be guessed:
+each row is what the venue's instrument endpoint said on the date of `DATE`, as published in its documents.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """From sessions to the frames that leave a feed.
 
-For: the same batches and pulses whether a socket, a recording or the simulator drives the sessions. May not: do I/O or read a clock.
+For: the same batches and pulses whether a socket, a recording or the simulator drives the sessions. May not: do I/O or read a
+clock.
 """
 
 from __future__ import annotations

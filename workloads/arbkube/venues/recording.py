@@ -3,9 +3,9 @@
 For: writing what `arb record` hears, and reading it, Binance files in the style of hftbacktest's examples and OKX files in the
 style of cryptofeed's sample data, all as one stream of events. May not: interpret frames beyond naming venue and instruments.
 
-Our format is gzipped text, one event a line. The first line is the header, a JSON object whose `format` is `arbkube-recording/1`;
-then `NS CONNECTION opened URL`, `… received FRAME`, `… sent FRAME`, `… ponged -`, `… fetched SYMBOL BODY`, `… closed REASON`. Raw line breaks
-inside a frame (JSON white space) are written as blanks.
+Our format is gzipped text, one event a line. The first line is the header, a JSON object whose `format` is
+`arbkube-recording/1`; then `NS CONNECTION opened URL`, `… received FRAME`, `… sent FRAME`, `… ponged -`, `… fetched SYMBOL
+BODY`, `… closed REASON`. Raw line breaks inside a frame (JSON white space) are written as blanks.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ class Recording:
         number = 0
         try:
             with _open(self.path) as file:
-                for number, line in enumerate(file, start=1):
+                for line in file:
+                    number += 1
                     event = self._parse(line.rstrip(b"\r\n"))
                     if event is not None:
                         yield event
@@ -97,10 +98,13 @@ class Recording:
 
 
 class Writer:
-    """Writes a recording. Flush points are whole gzip members' blocks, so that a file cut by a crash reads up to its last flush."""
+    """Writes a recording.
+
+    Flush points are whole gzip members' blocks, so that a file cut by a crash reads up to its last flush.
+    """
 
     def __init__(self, path: Path, header: Header) -> None:
-        self._file = gzip.open(path, "wb", compresslevel=6)
+        self._file = gzip.GzipFile(path, "wb", compresslevel=6)
         self._file.write(msgspec.json.encode(header) + b"\n")
         self.events = 0
 
@@ -190,7 +194,9 @@ def _recognise(path: Path, head: list[bytes]) -> tuple[Header, _Parser]:
             raise RecordingError(f"{path.name}: format {header.format} is not {FORMAT}: use the arb version that wrote it")
         return header, _OwnLines()
     if b" <-> " in first and b"okx.com" in first:
-        natives = tuple(sorted({m.decode() for line in head for m in re.findall(rb'"channel":"books","instId":"([^"]+)"', line)}))
+        natives = tuple(
+            sorted({m.decode() for line in head for m in re.findall(rb'"channel":"books","instId":"([^"]+)"', line)})
+        )
         # The adapter's neutral symbols are spot pairs; the file's futures and inverse contracts have none.
         spot = tuple(native for native in natives if native.count("-") == 1)
         header = Header(format="cryptofeed", feed="okx", venue="okx", market=MarketType.SPOT, natives=spot)

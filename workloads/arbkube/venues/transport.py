@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Literal
 
 import aiohttp
 import structlog
@@ -44,12 +45,16 @@ _POLL_INTERVAL_S = 1.0
 _DAY_S = 23 * 3600
 """Venues end a connection after a day; ending it ourselves an hour earlier is the gentler way."""
 
+_Socket = aiohttp.ClientWebSocketResponse[Literal[False]]
 Tap = Callable[[Event], None]
 OnChange = Callable[[Session, Sequence[VerifiedBook]], None]
 
 
 class VenueHttpError(Exception):
-    """A REST answer other than 200. `status` is the HTTP status; the message has the address's path and the body's beginning."""
+    """A REST answer other than 200.
+
+    `status` is the HTTP status; the message has the address's path and the body's beginning.
+    """
 
     def __init__(self, url: str, status: int, body: bytes) -> None:
         self.status = status
@@ -94,7 +99,7 @@ class Connection:
         self._index = index
         self._on_change = on_change
         self._tap = tap
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._socket: _Socket | None = None
         self._outgoing: asyncio.Queue[str] = asyncio.Queue()
         self._rest = asyncio.Semaphore(_REST_AT_ONCE)
         self._rest_pause_until = 0.0
@@ -148,7 +153,7 @@ class Connection:
                 self._perform()
             log.warning("disconnected", url=self.session.url, reason=reason, failures=self._failures)
 
-    async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _receive(self, socket: _Socket) -> None:
         received = self.session.received
         alive_since = time.monotonic()
         text, binary = aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY
