@@ -36,11 +36,11 @@ class _Client:
         self.socket = socket
         self._queue: asyncio.Queue[str | None] = asyncio.Queue()
 
-    def flush(self) -> None:
+    def flush(self, elapsed_ns: int) -> None:
         """Queue what the exchange has said."""
         out = self.connection.out
         while out:
-            for delay_ns, message in self.wire.carry(out.popleft(), time.monotonic_ns()):
+            for delay_ns, message in self.wire.carry(out.popleft(), elapsed_ns):
                 if delay_ns:
                     asyncio.get_running_loop().call_later(delay_ns / 1e9, self._queue.put_nowait, message.text)
                 else:
@@ -81,6 +81,10 @@ class Simulator:
         app.router.add_get("/control/state", self._get_state)
         app.router.add_get("/{feed}", self._serve)
         app.router.add_get("/{feed}/{path:.*}", self._serve)
+        # The first step comes before the first client: a book has a time from the beginning.
+        self._began_ns = time.monotonic_ns()
+        for name in self.venues:
+            self._step(0, name)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
@@ -118,7 +122,6 @@ class Simulator:
         due: list[tuple[int, str]] = [(venue.step_ns, name) for name, venue in self.venues.items()]
         due += [(_BEAT_NS, "")]
         heapq.heapify(due)
-        self._began_ns = time.monotonic_ns()
         while True:
             late = self._elapsed_ns() - due[0][0]
             if late > _HICCUP_NS:
@@ -131,7 +134,7 @@ class Simulator:
                 heapq.heapreplace(due, (at + interval, name))
             for clients in self._clients.values():
                 for client in clients:
-                    client.flush()
+                    client.flush(self._elapsed_ns())
 
     def _step(self, elapsed_ns: int, name: str) -> int:
         """What is due at `elapsed_ns`: a feed's update, or everybody's heartbeat. Returns the interval."""
@@ -167,13 +170,13 @@ class Simulator:
         self._clients[venue.feed.name].append(client)
         writer = asyncio.create_task(client.write())
         try:
-            client.flush()
+            client.flush(self._elapsed_ns())
             async for message in socket:
                 if message.type is WSMsgType.PING and not client.wire.silent:
                     await socket.pong(message.data)
                 elif message.type is WSMsgType.TEXT:
                     exchange.received(client.connection, message.data, self._venue_ns(venue))
-                    client.flush()
+                    client.flush(self._elapsed_ns())
         finally:
             writer.cancel()
             self._clients[venue.feed.name].remove(client)
