@@ -10,25 +10,32 @@ ever computed from it. A compiled form with the same interface may take this one
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Protocol
+
+import msgspec
 
 Level = tuple[str, str]
 """(price, size) in the venue's own text."""
 
 
 class Book(Protocol):
-    """Both ladders of one instrument. Levels go in and come out as the venue's text."""
+    """Both ladders of one instrument. Levels go in and come out as the venue's text.
+
+    A price or size that is not a number as JSON writes them, a price not above zero, or a size below zero raises ValueError and
+    leaves the book half changed: whoever applies must then withhold it.
+    """
 
     def clear(self) -> None:
         """Forget every level."""
 
-    def replace(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
-        """Take a snapshot: afterwards the book holds exactly these levels. Raises ValueError on a bad number."""
+    def replace(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
+        """Take a snapshot: afterwards the book holds exactly these levels."""
 
-    def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
-        """Set each level's size; a size of zero removes it. Raises ValueError on a bad number."""
+    def apply(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
+        """Set each level's size; a size of zero removes it."""
 
     def truncate(self, depth: int) -> None:
         """Drop what lies beyond the best `depth` levels of each side."""
@@ -46,84 +53,132 @@ class Book(Protocol):
         """Whether the best bid is at or above the best ask."""
 
 
-class TextBook:
-    """The pure form: per side a dict from key to level, and the keys in order with the best one last.
+_LEAST, _MOST = sys.float_info.min, sys.float_info.max
+"""What a price or size can be: neither zero nor infinite, nor the NaN that compares with nothing."""
+_REACH = 512
+"""Levels that are kept in order, at least; more than anybody reads."""
 
-    Keeping the best at the end makes the frequent changes near the top of the book the cheap ones. A bad number raises
-    ValueError and leaves the book half changed: whoever applies must then withhold it.
+
+class _Numbers(msgspec.Struct, array_like=True, gc=False):
+    """The numbers behind both sides' texts, converted in one call, since `float` of a text is several times as slow."""
+
+    bids: list[tuple[float, float]]
+    asks: list[tuple[float, float]]
+
+
+class _Side:
+    """One ladder: a dict from key to level, and the keys of the best levels in order.
+
+    `keys` holds every key from `low` to `high`, ascending, and no other. Most changes lie deeper than anybody reads: they cost
+    no search. When the best ones are used up, the next are sorted once.
     """
 
-    __slots__ = ("_ask_keys", "_asks", "_bid_keys", "_bids")
+    __slots__ = ("descending", "high", "keys", "levels", "low", "reach")
+
+    def __init__(self, *, descending: bool) -> None:
+        self.descending = descending
+        """Whether the best price is the highest: bids."""
+        self.reach = _REACH
+        self.levels: dict[float, Level] = {}
+        self.keys: list[float] = []
+        self.low, self.high = _LEAST, _MOST
+
+    def clear(self) -> None:
+        self.levels.clear()
+        self.keys.clear()
+        self.low, self.high = _LEAST, _MOST
+
+    def apply(self, numbers: list[tuple[float, float]], changes: Sequence[Level]) -> None:
+        levels, keys, low, high = self.levels, self.keys, self.low, self.high
+        least, most = _LEAST, _MOST
+        for (key, size), level in zip(numbers, changes, strict=False):
+            if least <= size <= most:
+                if low <= key <= high:
+                    if key not in levels:
+                        insort(keys, key)
+                elif not least <= key <= most:
+                    raise ValueError(f"not a price: {level[0]}")
+                levels[key] = level
+            elif size == 0.0:
+                if levels.pop(key, None) is not None and low <= key <= high:
+                    del keys[bisect_left(keys, key)]
+            else:
+                raise ValueError(f"not a size: {level[1]}")
+        if len(keys) > 2 * self.reach:
+            self._keep(keys)
+
+    def best(self, depth: int) -> list[Level]:
+        levels = self.levels
+        if depth > len(self.keys) < len(levels):
+            self.reach = max(self.reach, 2 * depth)
+            self._keep(sorted(levels))
+        keys = self.keys[: -depth - 1 : -1] if self.descending else self.keys[:depth]
+        return [levels[key] for key in keys]
+
+    def best_key(self) -> float | None:
+        if not self.levels:
+            return None
+        if not self.keys:
+            self._keep(sorted(self.levels))
+        return self.keys[-1 if self.descending else 0]
+
+    def truncate(self, depth: int) -> None:
+        if len(self.levels) > depth:
+            self.keys = sorted(self.levels)[-depth:] if self.descending else sorted(self.levels)[:depth]
+            self.levels = {key: self.levels[key] for key in self.keys}
+            self.low, self.high = _LEAST, _MOST
+
+    def _keep(self, ordered: list[float]) -> None:
+        """Keep the best of `ordered` keys in order."""
+        reach = self.reach
+        self.low, self.high = _LEAST, _MOST
+        if len(ordered) <= reach:
+            self.keys = ordered
+        elif self.descending:
+            self.keys = ordered[-reach:]
+            self.low = self.keys[0]
+        else:
+            self.keys = ordered[:reach]
+            self.high = self.keys[-1]
+
+
+class TextBook:
+    """The pure form of a `Book`."""
+
+    __slots__ = ("_asks", "_bids")
 
     def __init__(self) -> None:
-        self._bids: dict[float, Level] = {}
-        self._asks: dict[float, Level] = {}
-        self._bid_keys: list[float] = []
-        self._ask_keys: list[float] = []
+        self._bids = _Side(descending=True)
+        self._asks = _Side(descending=False)
 
     def clear(self) -> None:
         self._bids.clear()
         self._asks.clear()
-        self._bid_keys.clear()
-        self._ask_keys.clear()
 
-    def replace(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+    def replace(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         self.clear()
         self.apply(bids, asks)
 
-    def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
-        levels, keys = self._bids, self._bid_keys
-        for level in bids:
-            key = float(level[0])
-            size = float(level[1])
-            if 0.0 < size < _INFINITY:
-                if key not in levels:
-                    if not 0.0 < key < _INFINITY:
-                        raise ValueError(f"not a price: {level[0]}")
-                    insort(keys, key)
-                levels[key] = level
-            elif size == 0.0:
-                if levels.pop(key, None) is not None:
-                    del keys[bisect_left(keys, key)]
-            else:
-                raise ValueError(f"not a size: {level[1]}")
-        levels, keys = self._asks, self._ask_keys
-        for level in asks:
-            key = -float(level[0])
-            size = float(level[1])
-            if 0.0 < size < _INFINITY:
-                if key not in levels:
-                    if not -_INFINITY < key < 0.0:
-                        raise ValueError(f"not a price: {level[0]}")
-                    insort(keys, key)
-                levels[key] = level
-            elif size == 0.0:
-                if levels.pop(key, None) is not None:
-                    del keys[bisect_left(keys, key)]
-            else:
-                raise ValueError(f"not a size: {level[1]}")
+    def apply(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
+        numbers = msgspec.convert((bids, asks), _Numbers, strict=False)
+        if bids:
+            self._bids.apply(numbers.bids, bids)
+        if asks:
+            self._asks.apply(numbers.asks, asks)
 
     def truncate(self, depth: int) -> None:
-        for levels, keys in ((self._bids, self._bid_keys), (self._asks, self._ask_keys)):
-            excess = len(keys) - depth
-            if excess > 0:
-                for key in keys[:excess]:
-                    del levels[key]
-                del keys[:excess]
+        self._bids.truncate(depth)
+        self._asks.truncate(depth)
 
     def bids(self, depth: int) -> list[Level]:
-        levels = self._bids
-        return [levels[key] for key in self._bid_keys[: -depth - 1 : -1]]
+        return self._bids.best(depth)
 
     def asks(self, depth: int) -> list[Level]:
-        levels = self._asks
-        return [levels[key] for key in self._ask_keys[: -depth - 1 : -1]]
+        return self._asks.best(depth)
 
     def sizes(self) -> tuple[int, int]:
-        return len(self._bid_keys), len(self._ask_keys)
+        return len(self._bids.levels), len(self._asks.levels)
 
     def crossed(self) -> bool:
-        return bool(self._bid_keys and self._ask_keys) and self._bid_keys[-1] >= -self._ask_keys[-1]
-
-
-_INFINITY = float("inf")
+        bid, ask = self._bids.best_key(), self._asks.best_key()
+        return bid is not None and ask is not None and bid >= ask

@@ -8,7 +8,7 @@ May not: know sequence numbers or checksums.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 
 from arbkube.market.book import Book, Level, TextBook
@@ -31,10 +31,10 @@ class ContractBook:
     def clear(self) -> None:
         self.wire.clear()
 
-    def replace(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+    def replace(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         self.wire.replace(bids, asks)
 
-    def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+    def apply(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         self.wire.apply(bids, asks)
 
     def truncate(self, depth: int) -> None:
