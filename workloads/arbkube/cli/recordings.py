@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-import aiohttp
 import msgspec
 import typer
 from rich.console import Console
@@ -25,17 +24,17 @@ from arbkube.cli.inputs import load_valid
 from arbkube.cli.report import FeedReport, Report, combine, encode_report, feed_report, strategy_report
 from arbkube.cli.supervisor import read_run_file
 from arbkube.execution.report import execution_figures
+from arbkube.market.instruments import Fees, Instrument
 from arbkube.market.verified import total_counts
 from arbkube.plan.documents import ExecutorDocument
-from arbkube.pods.feed import endpoint_of, fees_of
 from arbkube.replay.build import FeedSetup, InstrumentsFile, ReplayError, build_feeds, build_strategies, set_up_feeds
 from arbkube.replay.run import Replay, ReplayFeed, ReplayStrategy, VirtualClock
 from arbkube.resources.kinds import VenueFeedSpec
 from arbkube.storage.reading import SqliteExecutorReader
-from arbkube.venues.recording import FORMAT, Header, Recording, RecordingError, Writer
+from arbkube.venues.catalog import CCXT
+from arbkube.venues.recording import FORMAT, Event, Header, Recording, RecordingError, Writer
 from arbkube.venues.registry import adapter as adapter_of
-from arbkube.venues.session import SessionOptions
-from arbkube.venues.transport import FeedTransport, VenueHttpError, fetch_instruments
+from arbkube.venues.sources import UNAVAILABLE, open_source
 
 _FLUSH_S = 1.0
 
@@ -50,6 +49,12 @@ def run_record(manifests: Path, *, feed: str, out: Path, duration: str, simulato
         raise ArbError(f"no VenueFeed {feed}", remedy=f"{manifests} has: {known}", code=ExitCode.USAGE)
     if out.exists():
         raise ArbError(f"{out} exists", remedy="give another --out; a recording is never written over", code=ExitCode.USAGE)
+    if found.spec.venue.startswith(CCXT):
+        raise ArbError(
+            f"feed {feed} comes through ccxt, which keeps its raw frames to itself",
+            remedy="record a feed whose venue has an adapter",
+            code=ExitCode.USAGE,
+        )
     if found.spec.simulated is not None and not simulator:
         run = read_run_file(state)
         simulator = run.simulator if run is not None else ""
@@ -61,7 +66,7 @@ def run_record(manifests: Path, *, feed: str, out: Path, duration: str, simulato
             )
     try:
         count = asyncio.run(_record(feed, found.spec, out, limit_s, simulator))
-    except (VenueHttpError, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+    except UNAVAILABLE as error:
         raise ArbError(
             f"{type(error).__name__}: {error}", remedy="check the venue's address and the instruments", code=ExitCode.FAILED
         ) from error
@@ -69,52 +74,68 @@ def run_record(manifests: Path, *, feed: str, out: Path, duration: str, simulato
 
 
 async def _record(name: str, spec: VenueFeedSpec, out: Path, limit_s: float | None, simulator: str) -> int:
-    adapter = adapter_of(spec.venue, spec.market)
-    endpoint = endpoint_of(name, spec, adapter, simulator)
-    options = SessionOptions(
-        endpoint=endpoint, depth=spec.depth, channels=frozenset(spec.channels), require=frozenset(spec.integrity.require)
-    )
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with aiohttp.ClientSession(headers={"User-Agent": "arbkube"}) as http:
-        instruments = await fetch_instruments(http, adapter, spec.instruments, endpoint)
-        step = adapter.limits.symbols_per_connection
-        symbols = tuple(instrument.symbol for instrument in instruments)
-        header = Header(
-            format=FORMAT,
-            feed=name,
-            venue=spec.venue,
-            market=spec.market,
-            natives=tuple(instrument.native for instrument in instruments),
-            channels=spec.channels,
-            depth=spec.depth,
-            connections=tuple(symbols[start : start + step] for start in range(0, len(symbols), step)),
-            instruments=tuple(instruments),
-            fees=fees_of(spec, adapter),
-        )
-        writer = Writer(out, header)
-        transport = FeedTransport(
-            http, adapter, instruments, options, rng=Random(), on_change=lambda session, books: None, tap=writer.write
-        )
-        console = Console(stderr=True)
-        running = asyncio.create_task(transport.run())
-        started = time.monotonic()
+    writers: list[Writer] = []
+
+    def write(event: Event) -> None:
+        writers[0].write(event)
+
+    source = open_source(
+        name,
+        spec,
+        simulator=simulator,
+        rng=Random(),
+        on_change=lambda session, books: None,
+        tap=write,
+    )
+    try:
+        instruments = await source.instruments(spec.instruments)
+        header = _header(name, spec, instruments, source.fees(spec.instruments))
+        writers.append(Writer(out, header))
+        running = asyncio.create_task(source.run(instruments))
         try:
-            while not stop.is_set() and (limit_s is None or time.monotonic() - started < limit_s):
-                left = _FLUSH_S if limit_s is None else min(_FLUSH_S, limit_s - (time.monotonic() - started))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), max(0.0, left))
-                writer.flush()
-                if running.done():
-                    running.result()
-                if console.is_terminal:
-                    console.print(f"\r{time.monotonic() - started:.0f} s, {writer.events} events", end="")
+            await _until(stop, limit_s, writers[0], running)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-            writer.close()
-        return writer.events
+            writers[0].close()
+    finally:
+        await source.close()
+    return writers[0].events
+
+
+def _header(name: str, spec: VenueFeedSpec, instruments: Sequence[Instrument], fees: Fees) -> Header:
+    step = adapter_of(spec.venue, spec.market).limits.symbols_per_connection
+    symbols = tuple(instrument.symbol for instrument in instruments)
+    return Header(
+        format=FORMAT,
+        feed=name,
+        venue=spec.venue,
+        market=spec.market,
+        natives=tuple(instrument.native for instrument in instruments),
+        channels=spec.channels,
+        depth=spec.depth,
+        connections=tuple(symbols[start : start + step] for start in range(0, len(symbols), step)),
+        instruments=tuple(instruments),
+        fees=fees,
+    )
+
+
+async def _until(stop: asyncio.Event, limit_s: float | None, writer: Writer, running: asyncio.Task[None]) -> None:
+    """Wait for the end, flushing and saying how far it is."""
+    console = Console(stderr=True)
+    started = time.monotonic()
+    while not stop.is_set() and (limit_s is None or time.monotonic() - started < limit_s):
+        left = _FLUSH_S if limit_s is None else min(_FLUSH_S, limit_s - (time.monotonic() - started))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), max(0.0, left))
+        writer.flush()
+        if running.done():
+            running.result()
+        if console.is_terminal:
+            console.print(f"\r{time.monotonic() - started:.0f} s, {writer.events} events", end="")
 
 
 def run_replay(

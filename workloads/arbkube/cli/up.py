@@ -9,6 +9,7 @@ import asyncio
 import signal
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import structlog
@@ -25,6 +26,8 @@ from arbkube.cli.supervisor import StateLockedError, Supervisor, end_leftover_se
 from arbkube.cli.table import PAPER, render, summary
 from arbkube.plan.planning import Plan
 from arbkube.plan.planning import plan as plan_of
+from arbkube.resources.loading import Resources
+from arbkube.venues.catalog import CCXT
 
 _REFRESH_S = 0.5
 _LINE_S = 5.0
@@ -35,6 +38,7 @@ def run_up(directory: Path, *, duration: str, report: Path | None, state: Path) 
     limit_s = seconds(duration, option="--for")
     resources = load_valid(directory)
     plan = plan_of(resources)
+    _require_extras(resources)
     if report is not None and not report.parent.resolve().is_dir():
         raise ArbError(f"--report {report}: no such directory", remedy="make it first", code=ExitCode.USAGE)
     structlog.configure(
@@ -54,6 +58,17 @@ def run_up(directory: Path, *, duration: str, report: Path | None, state: Path) 
     if report is not None:
         report.write_bytes(encode_report(result))
     _print_end(result, report)
+
+
+def _require_extras(resources: Resources) -> None:
+    """Say at once what a pod would only say in its log. Raises ArbError."""
+    through_ccxt = [name for name, feed in resources.feeds.items() if feed.spec.venue.startswith(CCXT)]
+    if through_ccxt and find_spec("ccxt") is None:
+        raise ArbError(
+            f"feed {through_ccxt[0]} needs ccxt, which is not installed",
+            remedy="pip install 'arbkube[ccxt]'",
+            code=ExitCode.ENVIRONMENT,
+        )
 
 
 async def _run(plan: Plan, *, directory: Path, limit_s: float | None, state: Path) -> Report:

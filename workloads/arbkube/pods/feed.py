@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from random import Random
 
-import aiohttp
 import msgspec
 import structlog
 
@@ -23,11 +22,9 @@ from arbkube.market.verified import VerifiedBook, total_counts
 from arbkube.plan.documents import FeedDocument
 from arbkube.pods.metrics import FeedMetrics
 from arbkube.pods.runtime import Pod, PodArguments, read_document
-from arbkube.resources.kinds import VenueFeedSpec
 from arbkube.venues.framing import PULSE_NS, Framer
-from arbkube.venues.registry import adapter as adapter_of
-from arbkube.venues.session import SECOND, Adapter, Backoff, Endpoint, Session, SessionOptions
-from arbkube.venues.transport import FeedTransport, VenueHttpError, fetch_instruments
+from arbkube.venues.session import SECOND, Backoff, Session
+from arbkube.venues.sources import UNAVAILABLE, FeedSource, open_source
 
 log = structlog.get_logger(__name__)
 
@@ -40,25 +37,6 @@ async def main(arguments: PodArguments) -> None:
     await feed.pod.run(feed.work)
 
 
-def fees_of(spec: VenueFeedSpec, adapter: Adapter) -> Fees:
-    """The account's fees: the spec's where it states any, else the adapter's dated defaults."""
-    if spec.fees is None:
-        return adapter.default_fees
-    return Fees(maker=spec.fees.maker.fraction, taker=spec.fees.taker.fraction, charged_in=spec.fees.charged_in, source="spec")
-
-
-def endpoint_of(name: str, spec: VenueFeedSpec, adapter: Adapter, simulator: str) -> Endpoint:
-    """Where the feed connects: the simulator if it asks for it, its override, or the venue's own addresses."""
-    if spec.simulated is not None:
-        if not simulator:
-            raise ValueError(f"feed {name} is simulated, but no simulator was given: pass --simulator URL")
-        return Endpoint(f"ws{simulator.removeprefix('http')}/{name}", f"{simulator}/{name}")
-    override = spec.endpoint
-    return Endpoint(
-        (override and override.websocket) or adapter.endpoint.websocket, (override and override.rest) or adapter.endpoint.rest
-    )
-
-
 class FeedPod:
     """The feed's state; `work` is its life."""
 
@@ -67,22 +45,15 @@ class FeedPod:
         self.pod = Pod(arguments, detail=self._detail, starting="waiting for the venue's instruments")
         self._name = document.name
         self._spec = spec
-        self._adapter = adapter_of(spec.venue, spec.market)
-        self._fees = fees_of(spec, self._adapter)
-        self._options = SessionOptions(
-            endpoint=endpoint_of(document.name, spec, self._adapter, arguments.simulator),
-            depth=spec.depth,
-            channels=frozenset(spec.channels),
-            require=frozenset(spec.integrity.require),
-        )
         self._framer = Framer(feed=document.name, epoch=time.time_ns(), depth=spec.depth)
         self._rng = Random()
-        self._transport: FeedTransport | None = None
+        self._source: FeedSource | None = None
+        self._fees: Fees | None = None
         self._last_words: dict[str, object] | None = None
         self._metrics = FeedMetrics(self.pod.registry, document.name, self._sessions, self._age_s)
 
     def _sessions(self) -> Sequence[Session]:
-        return self._transport.sessions if self._transport is not None else ()
+        return self._source.sessions if self._source is not None else ()
 
     def _age_s(self) -> float:
         """Seconds since the least lively connection last proved to be alive; a day before there is one."""
@@ -92,19 +63,19 @@ class FeedPod:
         return max(0.0, (time.time_ns() - min(session.alive_ns for session in sessions)) / SECOND)
 
     async def work(self) -> None:
-        connector = aiohttp.TCPConnector(limit=64)
-        async with aiohttp.ClientSession(connector=connector, headers={"User-Agent": "arbkube"}) as http:
-            instruments = await self._instruments(http)
+        source = open_source(
+            self._name, self._spec, simulator=self.pod.arguments.simulator, rng=self._rng, on_change=self._publish
+        )
+        try:
+            instruments = await self._instruments(source)
             if instruments is None:
                 return
-            self._announce(instruments)
-            self._transport = FeedTransport(
-                http, self._adapter, instruments, self._options, rng=self._rng, on_change=self._publish
-            )
+            self._source = source
+            self._announce(source, instruments)
             tasks = [
-                asyncio.create_task(self._transport.run()),
+                asyncio.create_task(source.run(instruments)),
                 asyncio.create_task(self._pulse()),
-                asyncio.create_task(self._watch_rules(http, instruments)),
+                asyncio.create_task(self._watch_rules(source, instruments)),
             ]
             stop = asyncio.create_task(self.pod.stopping.wait())
             try:
@@ -116,16 +87,18 @@ class FeedPod:
                 self._last_words = self._detail()
                 for task in (*tasks, stop):
                     task.cancel()
-                with contextlib.suppress(BaseException):
-                    await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            await source.close()
 
-    async def _instruments(self, http: aiohttp.ClientSession) -> list[Instrument] | None:
+    async def _instruments(self, source: FeedSource) -> list[Instrument] | None:
         """The venue's rules, asked for until they come; None when told to stop first."""
         backoff = Backoff(self._rng, base_ns=SECOND // 2, cap_ns=30 * SECOND, floor_ns=SECOND // 10)
         while not self.pod.stopping.is_set():
             try:
-                found = await fetch_instruments(http, self._adapter, self._spec.instruments, self._options.endpoint)
-            except (VenueHttpError, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                found = await source.instruments(self._spec.instruments)
+                source.fees(self._spec.instruments)
+            except UNAVAILABLE as error:
                 reason = f"{type(error).__name__}: {error}"
                 self.pod.reasons["start"] = f"no instruments from {self._spec.venue}: {reason}"
                 log.warning("instruments not available", error=reason)
@@ -136,8 +109,9 @@ class FeedPod:
                 return found
         return None
 
-    def _announce(self, instruments: Sequence[Instrument]) -> None:
-        markets = tuple(Market(feed=self._name, instrument=i, fees=self._fees) for i in instruments)
+    def _announce(self, source: FeedSource, instruments: Sequence[Instrument]) -> None:
+        self._fees = fees = source.fees(self._spec.instruments)
+        markets = tuple(Market(feed=self._name, instrument=instrument, fees=fees) for instrument in instruments)
         announcement = MarketsAnnouncement(feed=self._name, venue=self._spec.venue, at_ns=time.time_ns(), markets=markets)
         self.pod.bus.publish(f"markets:{self._name}", encode_markets(announcement))
 
@@ -155,13 +129,13 @@ class FeedPod:
             batch = self._framer.pulse(self._sessions(), now_ns=time.time_ns(), clock_offset_ns=self.pod.clock_offset_ns)
             self.pod.bus.publish(f"frames:{self._name}", encode(batch))
 
-    async def _watch_rules(self, http: aiohttp.ClientSession, known: list[Instrument]) -> None:
+    async def _watch_rules(self, source: FeedSource, known: list[Instrument]) -> None:
         """Ask for the rules again and again: ticks, lots and halts change while we run."""
         while True:
             await asyncio.sleep(_RULES_INTERVAL_S)
             try:
-                found = await fetch_instruments(http, self._adapter, self._spec.instruments, self._options.endpoint)
-            except (VenueHttpError, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                found = await source.instruments(self._spec.instruments)
+            except UNAVAILABLE as error:
                 log.warning("instruments not refreshed", error=f"{type(error).__name__}: {error}")
                 continue
             for session in self._sessions():
@@ -175,7 +149,7 @@ class FeedPod:
                 log.info("trading rules changed", changed=[new.symbol for new in found if new not in known])
                 known = found
             # Said again even when unchanged: a bus that lost its memory must learn the markets anew.
-            self._announce(known)
+            self._announce(source, known)
 
     def _detail(self) -> dict[str, object]:
         """Per book counts and the sum of them, for `arb status` and reports."""
@@ -188,11 +162,11 @@ class FeedPod:
             "venue": self._spec.venue,
             "market": self._spec.market.value,
             "simulated": self._spec.simulated is not None,
-            "fees": msgspec.to_builtins(self._fees),
+            "fees": msgspec.to_builtins(self._fees) if self._fees is not None else None,
             "counts": msgspec.to_builtins(totals),
             "age_ms": round(self._age_s() * 1000),
             "withheld": {book.symbol: book.withheld.value for book in books if book.withheld is not None},
             "books": len(books),
-            "reconnects": sum(max(0, c.reconnects) for c in self._transport.connections) if self._transport else 0,
+            "reconnects": self._source.reconnects if self._source is not None else 0,
             "bus_dropped": self.pod.bus.dropped,
         }
