@@ -193,8 +193,10 @@ def flows(market: Market, side: Side, ladder: tuple[Level, ...], quantity: Fract
 def conversion_rates(
     market: Market, book: tuple[tuple[Level, ...], ...], asset: str, amount: Fraction
 ) -> tuple[Fraction, Fraction, Fraction]:
-    """What selling one unit of `asset` brings and buying one costs at the worst price that walking `amount` of the other asset of
-    `market` reaches, and how much of the other asset that holds for."""
+    """What selling one unit of `asset` brings, what buying one costs, and up to which amount of the market's other asset.
+
+    Both at the worst price that walking `amount` of the other asset reaches.
+    """
     direct = market.instrument.base == asset
     taker = Fraction(market.fees.taker)
     worst, holds = [], []

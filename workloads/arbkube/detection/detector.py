@@ -15,8 +15,8 @@ import msgspec
 
 from arbkube.detection.books import Book, Feed
 from arbkube.detection.conversion import Conversion
-from arbkube.detection.crossvenue import CrossVenueSearch
-from arbkube.detection.cycles import CycleSearch
+from arbkube.detection.crossvenue.search import CrossVenueSearch
+from arbkube.detection.cycles.search import CycleSearch
 from arbkube.detection.episodes import Chance, Judge, bps
 from arbkube.detection.ladder import ONE
 from arbkube.detection.model import Balances, Sighting, SkipReason

@@ -8,9 +8,9 @@ clock. The state table is in `docs/detection.md`; `edge` below is that of the be
     Open   | Idle: said               | Open                        | Open                      | Taken: opportunity
     Taken  | Idle: said               | Taken (EpisodeOpen)         | Taken (EpisodeOpen)       | Taken (EpisodeOpen)
 
-What is said is bounded. An opportunity and the end of its episode always are. Anything else is said when its reason is new for
-the identity, or when the reason changed, the edge has been above zero and above exitEdge since something was last said, and that
-was QUIET_NS ago.
+What is said is bounded. An opportunity and the end of its episode always are. Anything else is said when its reason is new
+for the identity, or when the reason changed, the edge has been above zero and above exitEdge since something was last said,
+and that was QUIET_NS ago.
 """
 
 from __future__ import annotations

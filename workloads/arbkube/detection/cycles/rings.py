@@ -2,10 +2,10 @@
 
 For: enumerating simple cycles once, and a bound on every cycle that a change touches. May not: size, or keep episodes.
 
-A *hop* leads from one asset to another over whichever of its markets has the best rate; a *ring* is a simple cycle of hops. The
-rate of a hop is kept as its logarithm at the best level after fees, so that a ring's bound is a sum, and only hops whose rate rose
-can make a ring promising. Parallel markets of several feeds are told apart only where a ring is: that keeps the number of rings
-what one venue would have.
+A *hop* leads from one asset to another over whichever of its markets has the best rate; a *ring* is a simple cycle of hops.
+The rate of a hop is kept as its logarithm at the best level after fees, so that a ring's bound is a sum, and only hops
+whose rate rose can make a ring promising. Parallel markets of several feeds are told apart only where a ring is: that keeps
+the number of rings what one venue would have.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Graph:
             self._enumerate(leaving, start, (), set(start_assets[:number]), max_legs)
 
     def reprice(self, book: Book) -> list[Hop]:
-        """Take a book's best levels. Returns the hops whose rings are to be looked at: those that got better, or are pending."""
+        """Take a book's best levels. Returns the hops whose rings are to be looked at: those that rose, or are pending."""
         hops = []
         weights = self._weights
         for hop, place in self._of_book.get(book.index, ()):

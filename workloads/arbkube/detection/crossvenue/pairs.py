@@ -10,9 +10,9 @@ much; it counts as what buying it back at the walked limit costs, that purchase'
 With one quote asset only the net is converted: α = β = what selling a unit of it brings. With two, α is what selling the one
 brings and β what buying the other costs. ν is always what buying costs.
 
-The size is the q that makes `profit` largest among those whose average edge profit/notional is at least `enterEdge`, within the
-levels given, `maxNotional`, the balances, and the minima of both legs and of their unwinds. Between two levels' ends each of these
-is linear in q, so that looking at the first and last allowed q of every stretch finds it exactly.
+The size is the q that makes `profit` largest among those whose average edge profit/notional is at least `enterEdge`, within
+the levels given, `maxNotional`, the balances, and the minima of both legs and of their unwinds. Between two levels' ends
+each of these is linear in q, so that looking at the first and last allowed q of every stretch finds it exactly.
 """
 
 from __future__ import annotations

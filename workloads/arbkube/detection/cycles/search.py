@@ -4,9 +4,9 @@ For: scanning the bounds of touched rings, choosing markets for the promising on
 conversion, edge, plausibility, size. May not: hold the enumeration (`rings`), the sizing (`chain`) or the rules of episodes
 (`episodes`).
 
-One wrong price can make hundreds of rings promising at once, and taking one of them uses the price up. So a batch looks closely at
-the MAX_RINGS best ones of a hop only; the others stay pending and are looked at when one of their markets moves again. While one
-choice of markets of a ring is in a taken episode, no other choice of the same ring is taken.
+One wrong price can make hundreds of rings promising at once, and taking one of them uses the price up. So a batch looks
+closely at the MAX_RINGS best ones of a hop only; the others stay pending and are looked at when one of their markets moves
+again. While one choice of markets of a ring is in a taken episode, no other choice of the same ring is taken.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from heapq import nlargest
 from math import log1p
 
 from arbkube.detection.books import Book
-from arbkube.detection.chain import Chain
 from arbkube.detection.conversion import Conversion
+from arbkube.detection.cycles.chain import Chain
+from arbkube.detection.cycles.rings import NOWHERE, Graph, Hop, Ring
 from arbkube.detection.episodes import EDGE_SLACK, Chance, Judge, State
 from arbkube.detection.ladder import EXACT
 from arbkube.detection.model import Balances, SkipReason
-from arbkube.detection.rings import NOWHERE, Graph, Hop, Ring
 from arbkube.detection.sizing import Sized
 from arbkube.market.instruments import Side
 from arbkube.resources.kinds import Cycle, Detection
@@ -33,16 +33,23 @@ MAX_RINGS = 4
 MAX_COMBINATIONS = 4
 """Choices of markets that are tried for one ring, best first, until one can be taken."""
 
+RETRY_NS = 50_000_000
+"""A choice of markets that could not be sized is not sized again for so long, unless balances change: where lots fit badly the
+search takes milliseconds, and they fit no better at the next tick."""
+
 
 class RingChance(Chance):
     """A ring with its markets chosen."""
 
-    __slots__ = ("chain", "ring")
+    __slots__ = ("chain", "failed", "failed_ns", "failed_with", "ring")
 
     def __init__(self, strategy: str, ring: Ring, chain: Chain) -> None:
         super().__init__(strategy, chain.legs)
         self.ring = ring
         self.chain = chain
+        self.failed = SkipReason.BELOW_MINIMUM
+        self.failed_ns: int | None = None
+        self.failed_with: Balances | None = None
 
 
 class CycleSearch:
@@ -88,10 +95,11 @@ class CycleSearch:
         if self._judge.open:
             moved = {book.index for book in changed}
             for chance in list(self._judge.open):
-                if isinstance(chance, RingChance) and chance.ring not in looked:
-                    if any(book.index in moved for book, _ in chance.legs):
-                        looked.add(chance.ring)
-                        self._look(chance.ring, balances, now_ns)
+                if not isinstance(chance, RingChance) or chance.ring in looked:
+                    continue
+                if any(book.index in moved for book, _ in chance.legs):
+                    looked.add(chance.ring)
+                    self._look(chance.ring, balances, now_ns)
         for hop in hops:
             self._scan(hop, looked, balances, now_ns)
 
@@ -176,6 +184,9 @@ class CycleSearch:
         return None
 
     def _size(self, chance: RingChance, edge: float, balances: Balances | None, now_ns: int) -> None:
+        if chance.failed_ns is not None and now_ns - chance.failed_ns < RETRY_NS and chance.failed_with is balances:
+            self._judge.skipped(chance, edge, chance.failed, now_ns)
+            return
         enter_edge, max_notional = self._judge.enter_edge, self._detection.max_notional
         with localcontext(EXACT):
             sized: Sized | SkipReason = SkipReason.NO_BALANCE
@@ -184,8 +195,9 @@ class CycleSearch:
             if isinstance(sized, SkipReason):
                 # Which reason it is shows when balances do not matter.
                 unbound = chance.chain.size(enter_edge=enter_edge, max_notional=max_notional, balances=None, now_ns=now_ns)
-                reason = unbound if isinstance(unbound, SkipReason) else SkipReason.NO_BALANCE
-                self._judge.skipped(chance, edge, reason, now_ns)
+                chance.failed = unbound if isinstance(unbound, SkipReason) else SkipReason.NO_BALANCE
+                chance.failed_ns, chance.failed_with = now_ns, balances
+                self._judge.skipped(chance, edge, chance.failed, now_ns)
             else:
                 self._judge.taken(chance, edge, sized, now_ns)
 

@@ -11,10 +11,10 @@ from decimal import localcontext
 
 from arbkube.detection.books import Book, Feed, obstacle
 from arbkube.detection.conversion import Conversion
+from arbkube.detection.crossvenue.pairs import Pair, paired
 from arbkube.detection.episodes import Chance, Judge, State
 from arbkube.detection.ladder import EXACT
 from arbkube.detection.model import Balances, SkipReason
-from arbkube.detection.pairs import Pair, paired
 from arbkube.detection.sizing import Sized
 from arbkube.market.instruments import Side
 from arbkube.resources.kinds import CrossVenue, Detection
@@ -72,8 +72,8 @@ class CrossVenueSearch:
     def touch(self, feed: Feed, changed: list[Book], repriced: list[Book], balances: Balances | None, now_ns: int) -> None:
         """Look at what a batch of `feed` touched.
 
-        That is: the pairs of the `changed` books, those that the `repriced` books convert, and those that had been waiting for a
-        sign of life from this feed.
+        That is: the pairs of the `changed` books, those that the `repriced` books convert, and those that had been waiting
+        for a sign of life from this feed.
         """
         links: dict[Link, None] = {}
         for book in changed:

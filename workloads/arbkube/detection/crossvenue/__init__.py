@@ -1,0 +1,1 @@
+"""Cross-venue: buy where it is cheap, sell where it is dear."""

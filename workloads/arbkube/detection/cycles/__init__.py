@@ -1,0 +1,1 @@
+"""Cycles: round a ring of assets and back to where it began."""
