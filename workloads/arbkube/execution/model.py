@@ -20,16 +20,22 @@ class Purpose(StrEnum):
     """Why an order is sent. Only `Open` may increase risk; the other two may only reduce exposure."""
 
     OPEN = "Open"
+    """A leg of an opportunity."""
     COMPLETE = "Complete"
+    """What a leg is missing of what the others filled."""
     UNWIND = "Unwind"
+    """Back to the position before the intent."""
 
 
 class IntentState(StrEnum):
     """Where an intent stands; the transitions are the table in `docs/execution.md`."""
 
     WORKING = "Working"
+    """Its legs are being sent or filled."""
     COMPLETING = "Completing"
+    """An unequal fill is being completed."""
     UNWINDING = "Unwinding"
+    """What was filled is being reversed."""
     DONE = "Done"
     """Every leg filled as intended, or nothing was filled at all; see the outcome."""
     STUCK = "Stuck"
@@ -40,25 +46,34 @@ class IntentOutcome(StrEnum):
     """How an intent ended, or why it was refused before anything was sent."""
 
     FILLED = "Filled"
+    """Every leg filled as intended."""
     COMPLETED = "Completed"
+    """Unequal at first, then completed."""
     UNWOUND = "Unwound"
+    """Unequal, and reversed."""
     MISSED = "Missed"
     """Nothing was filled."""
     RESIDUAL = "Residual"
     """Settled but for dust below the venue's minimum, which stays booked."""
     STUCK = "Stuck"
+    """Exposure remains booked and a person is needed."""
     REFUSED = "Refused"
     """A gate refused it (the reason beside it); no order was sent."""
 
 
 class OrderState(StrEnum):
     JOURNALED = "Journaled"
+    """Decided and written down; not sent yet."""
     SENT = "Sent"
+    """Handed to the broker; no answer yet."""
     FILLED = "Filled"
+    """All of it was executed."""
     PARTLY_FILLED = "PartlyFilled"
+    """Part of it was executed, the rest expired."""
     MISSED = "Missed"
     """Expired at the venue with nothing filled: an IOC miss, not a failure."""
     REJECTED = "Rejected"
+    """The venue refused it; nothing was executed."""
     UNKNOWN = "Unknown"
     """Sent, and no answer can be trusted: never sent again, queried by id."""
     NOT_FOUND = "NotFound"

@@ -128,6 +128,7 @@ class RejectReason(StrEnum):
     """Why a venue refused an order, by meaning."""
 
     INSUFFICIENT_BALANCE = "InsufficientBalance"
+    """The account holds less than the order needs."""
     INVALID_ORDER = "InvalidOrder"
     """It breaks a rule of the market: lot, tick, minimum, unknown symbol."""
     VENUE = "Venue"
