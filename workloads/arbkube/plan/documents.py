@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from arbkube.market.instruments import MarketType
-from arbkube.risk.limits import EffectiveLimits
 from arbkube.resources.kinds import ArbStrategySpec, FeeOverride, Integrity, Recording, Simulated, VenueFeedSpec
 from arbkube.resources.meaning import digest
 from arbkube.resources.scalars import Bps, Duration
+from arbkube.risk.limits import EffectiveLimits
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

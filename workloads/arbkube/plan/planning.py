@@ -25,12 +25,12 @@ from arbkube.plan.documents import (
     StrategyFeed,
     revision_of,
 )
-from arbkube.risk.limits import effective_limits
 from arbkube.resources.changes import restarting
 from arbkube.resources.kinds import ArbStrategy, ArbStrategySpec, ResourceAmounts, VenueFeed, VenueFeedSpec
 from arbkube.resources.kinds import Workload as PodShape
 from arbkube.resources.loading import Resources
 from arbkube.resources.meaning import digest
+from arbkube.risk.limits import effective_limits
 
 _Spec = TypeVar("_Spec", VenueFeedSpec, ArbStrategySpec)
 

@@ -7,6 +7,7 @@ May not: do I/O.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -155,17 +156,21 @@ def _text(value: Any) -> str | None:
             return canonical(_as_written(value))
         case bool():
             return str(value).lower()
+        case Decimal():
+            return format(value, "f")
     return str(value)
 
 
 def _as_written(value: Any) -> Any:
     match value:
         case msgspec.Struct():
-            fields = msgspec.structs.fields(value)
-            parts = {field.encode_name: getattr(value, field.name) for field in fields}
+            names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+            parts = {name: getattr(value, attribute) for name, attribute in names}
             return {name: _as_written(part) for name, part in parts.items() if part is not None}
         case tuple():
             return [_as_written(part) for part in value]
         case bool() | int():
             return value
+        case Decimal():
+            return format(value, "f")
     return str(value)

@@ -20,8 +20,8 @@ def meaning(value: object) -> Any:
     """`value` as JSON's own types in one canonical form: lists are sets and sorted, numbers have no trailing zeros."""
     match value:
         case msgspec.Struct():
-            fields = msgspec.structs.fields(value)
-            return {field.encode_name: meaning(getattr(value, field.name)) for field in fields}
+            names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+            return {name: meaning(getattr(value, attribute)) for name, attribute in names}
         case Decimal():
             return _plain(value)
         case Bps():
