@@ -1,4 +1,4 @@
-"""SIGKILL, at boundaries and at any time, of a process with engine, paper broker and real SQLite: nothing is lost or doubled."""
+"""SIGKILL at boundaries and at any time, of engine, paper broker and real SQLite in one process: nothing lost or doubled."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from arbkube.execution.protocols import JournalUnavailable, LeaseLost, Record, Refused
+from arbkube.execution.protocols import JournalUnavailable, LeaseLost, Record
 from arbkube.market.instruments import Side
 from arbkube.risk.limits import EffectiveLimits
 from tests.execution.world import MS, SECOND, World, config, leg
@@ -27,10 +27,6 @@ def world(tmp_path):
     return world
 
 
-def reasons(world: World) -> list[str]:
-    return [outcome.intent.reason for outcome in world.outcomes if isinstance(outcome, Refused)]
-
-
 def lock(path) -> sqlite3.Connection:
     """Another process's write transaction."""
     other = sqlite3.connect(path, isolation_level=None)
@@ -41,7 +37,7 @@ def lock(path) -> sqlite3.Connection:
 def test_a_locked_journal_refuses_the_open_and_nothing_is_sent(world, tmp_path):
     other = lock(tmp_path / "x.db")
     world.take(BUY, SELL)
-    assert reasons(world) == ["JournalUnavailable"]
+    assert world.reasons() == ["JournalUnavailable"]
     assert "x.db" in world.driver.fault
     assert "another process" in world.driver.fault
     assert world.broker.next_deadline() is None
@@ -66,9 +62,9 @@ def test_a_full_disk_refuses_opens_and_when_there_is_room_again_nothing_is_missi
         world.take(leg("a", Side.BUY, "0.1", "100.00"), leg("b", Side.SELL, "0.1", "100.90"), name=str(number))
         world.run(50 * MS)
         cheap_and_dear(world)
-        if reasons(world).count("JournalUnavailable") > 3:
+        if world.reasons().count("JournalUnavailable") > 3:
             break
-    assert "JournalUnavailable" in reasons(world)
+    assert "JournalUnavailable" in world.reasons()
     assert "x.db: database or disk is full (the disk is full: free space" in world.driver.fault
     database.execute("PRAGMA max_page_count = 100000")
     for _ in range(40):
@@ -78,17 +74,22 @@ def test_a_full_disk_refuses_opens_and_when_there_is_room_again_nothing_is_missi
     assert world.driver.fault == ""
     state = world.store.load(0)
     assert {fill.trade_id for fill in state.fills} == {fill.trade_id for fill in world.store.fills()}
-    assert world.engine.inventory.by_asset()["BTC"] == 0
+    assert world.engine.accounts.inventory.by_asset()["BTC"] == 0
 
 
 def test_what_cannot_be_written_halfway_waits_in_order_and_nothing_is_sent_before_it(world, tmp_path):
     world.take(BUY, SELL)
     sent = []
     submit = world.broker.submit
-    world.broker.submit = lambda order, now_ns: (sent.append(order.id), submit(order, now_ns))
+
+    def counted(order, now_ns):
+        sent.append(order.id)
+        submit(order, now_ns)
+
+    world.broker.submit = counted
     world.run(5 * MS)
     world.book("b", bids=(("100.80", "9"),), asks=(("101.10", "5"),))
-    reports = []
+    reports: list[sqlite3.Connection] = []
     due = world.broker.due
 
     def due_then_locked(now_ns):
@@ -104,14 +105,14 @@ def test_what_cannot_be_written_halfway_waits_in_order_and_nothing_is_sent_befor
     assert sent == []
     assert world.rows("SELECT count(*) FROM fills") == [(0,)]
     world.take(BUY, SELL, name="other")
-    assert reasons(world)[-1] == "JournalUnavailable"
+    assert world.reasons()[-1] == "JournalUnavailable"
     reports[0].execute("ROLLBACK")
     world.run(600 * MS)
     cheap_and_dear(world)
     world.run(600 * MS)
     assert len(sent) == 1
     assert world.intents()[0][:2] in (("Done", "Completed"), ("Done", "Unwound"))
-    assert world.engine.inventory.by_asset()["BTC"] == 0
+    assert world.engine.accounts.inventory.by_asset()["BTC"] == 0
     assert world.rows("SELECT count(*) FROM fills")[0][0] >= 2
 
 
@@ -142,7 +143,7 @@ def test_an_order_whose_acceptance_was_lost_is_asked_for_and_then_given_up(world
 
 def test_a_second_executor_is_refused_until_the_lease_runs_out(world, tmp_path):
     second = World(tmp_path / "x.db", config(), holder="two", now_ns=world.now_ns + 4 * SECOND)
-    with pytest.raises(LeaseLost, match="one holds the lease for another 1.0 s"):
+    with pytest.raises(LeaseLost, match=r"one holds the lease for another 1\.0 s"):
         second.start()
     second.now_ns += 1 * SECOND
     second.start()
@@ -162,7 +163,7 @@ def test_past_its_monotonic_deadline_nothing_opens(world):
     world.now_ns += 4_600 * MS  # a tenth of the time before the lease runs out
     cheap_and_dear(world)
     world.take(BUY, SELL)
-    assert reasons(world) == ["LeaseLost"]
+    assert world.reasons() == ["LeaseLost"]
     world.driver.on_time(world.now_ns)  # renewed: nobody else took it
     world.take(BUY, SELL, name="other")
     assert len(world.engine.live_intents) == 1
@@ -200,7 +201,7 @@ def test_the_risk_day_and_its_start_survive_a_restart(world, tmp_path):
     day = 86_400 * SECOND
     world.now_ns = (world.now_ns // day + 1) * day
     world.driver.on_time(world.now_ns)
-    won = world.engine.pnl(world.now_ns).arb
+    won = world.arb()
     assert won > 0
     [(_, start)] = world.rows("SELECT * FROM risk_days ORDER BY day DESC LIMIT 1")
     assert Decimal(start) == won

@@ -46,7 +46,8 @@ class Execution(RuleBasedStateMachine):
             self.sent[order.id] += 1
             assert order.quantity > 0
             row = self.world.rows("SELECT state FROM intents WHERE id = ?", order.intent_id)
-            assert row and row[0][0] not in ("Done", "Stuck")
+            assert row
+            assert row[0][0] not in ("Done", "Stuck")
             assert self.world.rows("SELECT count(*) FROM orders WHERE id = ?", order.id) == [(1,)], "journal first"
             submit(order, now_ns)
 
@@ -55,7 +56,7 @@ class Execution(RuleBasedStateMachine):
             self.heard += reports
             return reports
 
-        broker.submit, broker.due = counted, kept
+        broker.submit, broker.due = counted, kept  # type: ignore[method-assign]
 
     def tear(self) -> Decimal:
         return Decimal(self.random.randrange(-45, 46)) / 100
@@ -150,16 +151,15 @@ def check_sums(world: World) -> None:
     journal = Inventory({}, ())
     for fill in world.store.load(0).fills:
         journal.book(trade_flows((fill.feed, fill.symbol), fill.side, fill.price, fill.quantity, fill.fee, fill.fee_asset))
-    assert journal.moved == world.engine.inventory.moved
+    assert journal.moved == world.engine.accounts.inventory.moved
     flows = {asset: amount for asset, amount in journal.by_asset().items() if amount}
     pnl = world.engine.pnl(world.now_ns)
     assert pnl.flows == flows
     assert pnl.cash == flows.get("USDT", 0)
     assert all(amount >= 0 for amount in world.broker.balances().values())
     if not world.engine.live_intents:
-        assert {h: a for h, a in world.broker.balances().items()} == {
-            h: world.engine.inventory.amount(h) for h in world.broker.balances()
-        }
+        for holding, amount in world.broker.balances().items():
+            assert world.engine.accounts.inventory.amount(holding) == amount
 
 
 def check_even(world: World) -> None:

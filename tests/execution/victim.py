@@ -2,8 +2,8 @@
 
     python -m tests.execution.victim FILE SEED KILL_AT MODE
 
-KILL_AT is the number of the boundary (before and after every write and every send) at which it kills itself, 0 for never; MODE is
-`trade` (until killed) or `settle` (until every intent is settled). It says each send and each acknowledged fill on its output.
+KILL_AT is the number of the boundary (before and after every write and every send) at which it kills itself, 0 for never; MODE
+is `trade` (until killed) or `settle` (until every intent is settled). It says each send and each acknowledged fill.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Victim:
     def __init__(self, path: str, seed: int, kill_at: int) -> None:
         self.random = random.Random(seed)
         self.kill_at, self.boundary = kill_at, 0
-        settings = config(on_partial=self.random.choice(list(PartialPolicy)), latency="3ms", reject_rate="0.1", unknown_rate="0.1")
+        settings = config(
+            on_partial=self.random.choice(list(PartialPolicy)), latency="3ms", reject_rate="0.1", unknown_rate="0.1"
+        )
         self.store = SqliteExecutorStore(path)
         for name in ("write", "note", "accept", "settle", "acquire_lease"):
             setattr(self.store, name, self.between(getattr(self.store, name)))

@@ -6,11 +6,13 @@ import hashlib
 import itertools
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from arbkube.detection.model import Leg, Opportunity, identity_of
 from arbkube.execution.driver import Driver, Outcome
 from arbkube.execution.engine import Engine, ExecutorConfig
 from arbkube.execution.paper import PaperBroker
+from arbkube.execution.protocols import Refused
 from arbkube.market.book import Level
 from arbkube.market.frames import BookFrame, FrameBatch
 from arbkube.market.instruments import FeeAsset, Fees, Instrument, Market, MarketType, Side
@@ -210,8 +212,18 @@ class World:
             self.outcomes += self.driver.on_time(self.now_ns)
         self.now_ns = end_ns
 
-    def rows(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:
+    def reasons(self) -> list[str]:
+        """Why opportunities were refused so far."""
+        return [outcome.intent.reason for outcome in self.outcomes if isinstance(outcome, Refused)]
+
+    def arb(self) -> Decimal:
+        """ArbPnL, which can be valued."""
+        arb = self.engine.pnl(self.now_ns).arb
+        assert arb is not None
+        return arb
+
+    def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self.store.database.read(sql, *parameters)]
 
-    def intents(self) -> list[tuple[object, ...]]:
+    def intents(self) -> list[tuple[Any, ...]]:
         return self.rows("SELECT state, outcome, reason FROM intents ORDER BY created_ns, id")

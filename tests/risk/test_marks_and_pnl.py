@@ -12,9 +12,9 @@ from arbkube.execution.model import Fill, Intent, IntentOutcome, IntentState
 from arbkube.execution.protocols import EquityPoint
 from arbkube.execution.report import Trade, execution_figures
 from arbkube.market.instruments import FeeAsset, Market, Side
-from arbkube.risk.inventory import Inventory, fee_of, trade_flows
+from arbkube.risk.accounts import Accounts
+from arbkube.risk.inventory import fee_of
 from arbkube.risk.marks import LatestBooks, Marks
-from arbkube.risk.pnl import arb_pnl, target_worth
 from tests.execution.world import SECOND, START, batch, market
 
 MARKETS = (
@@ -41,6 +41,24 @@ def books(**changes) -> LatestBooks:
     return latest
 
 
+def held(target: dict[tuple[str, str], Decimal]) -> Accounts:
+    accounts = Accounts(target=target, markets=MARKETS, profit_asset="USDT")
+    accounts.books = books()
+    return accounts
+
+
+def bought(accounts: Accounts) -> None:
+    accounts.book(
+        ("a", "BTC-USDT"),
+        Side.BUY,
+        price=Decimal(100),
+        quantity=Decimal(1),
+        fee=Decimal("0.1"),
+        fee_asset="USDT",
+        at_ns=START,
+    )
+
+
 def worth(asset: str, amount: int, *, profit: str = "USDT", now_ns: int = START, age: int | None = SECOND) -> Decimal | None:
     return Marks(MARKETS, profit).worth(asset, Decimal(amount), books(), now_ns, age)
 
@@ -59,8 +77,10 @@ def test_over_several_books_each_step_is_conservative():
 def test_against_the_grain_of_a_book():
     assert worth("USDT", 102, profit="BTC") == 1
     assert worth("USDT", -99, profit="BTC") == -1
-    assert worth("USDT", 1, profit="BTC") * 102 <= 1  # rounded down
-    assert worth("USDT", -1, profit="BTC") * 99 <= -1
+    for amount, price in ((1, 102), (-1, 99)):
+        rounded = worth("USDT", amount, profit="BTC")
+        assert rounded is not None
+        assert rounded * price <= amount  # towards less for us
 
 
 def test_a_perpetual_is_marked_on_its_own_book():
@@ -83,9 +103,9 @@ def test_a_stale_book_is_no_mark_unless_any_age_will_do():
 
 
 def test_the_target_inventory_is_valued_apart():
-    inventory = Inventory({("a", "BTC"): Decimal(2), ("b", "USDT"): Decimal(10)}, MARKETS)
-    inventory.book(trade_flows(("a", "BTC-USDT"), Side.BUY, Decimal(100), Decimal(1), Decimal(0), "USDT"))
-    assert target_worth(inventory, Marks(MARKETS, "USDT"), books(), START) == 2 * 99 + 10
+    accounts = held({("a", "BTC"): Decimal(2), ("b", "USDT"): Decimal(10)})
+    bought(accounts)
+    assert accounts.target_worth(START) == 2 * 99 + 10
 
 
 def test_fees_are_rounded_up_and_charged_in_the_right_asset():
@@ -161,13 +181,15 @@ def test_pnl_is_the_sum_over_fills_to_the_last_decimal(found):
     assert Fraction(figures.pnl.cash) == cash
     assert figures.fills == len(found)
     assert figures.pnl.residual in (Decimal("1.5"), 0)
+    assert figures.pnl.arb is not None
     assert Fraction(figures.pnl.arb) == cash + Fraction(figures.pnl.residual)
     assert sum(Fraction(trip.flows.get("USDT", 0)) for trip in figures.round_trips) == cash
 
 
 def test_arb_pnl_is_cash_and_residual():
-    inventory = Inventory({}, MARKETS)
-    inventory.book(trade_flows(("a", "BTC-USDT"), Side.BUY, Decimal(100), Decimal(1), Decimal("0.1"), "USDT"))
-    pnl = arb_pnl(inventory, Marks(MARKETS, "USDT"), books(), START, SECOND)
-    assert (pnl.cash, pnl.residual, pnl.arb) == (Decimal("-100.1"), 99, Decimal("-1.1"))
-    assert arb_pnl(inventory, Marks(MARKETS, "USDT"), LatestBooks(), START, None).arb is None
+    accounts = held({})
+    bought(accounts)
+    pnl = accounts.pnl(START, SECOND)
+    assert (pnl.cash, pnl.residual, pnl.arb) == (Decimal("-100.1"), Decimal(99), Decimal("-1.1"))
+    accounts.books = LatestBooks()
+    assert accounts.pnl(START, None).arb is None

@@ -45,7 +45,7 @@ def test_a_newer_schema_is_refused(tmp_path):
     database = Database(tmp_path / "x.db", "executor")
     database.connection.execute("INSERT INTO schema_version VALUES (99, '0099_later.sql', 'x')")
     database.close()
-    with pytest.raises(StorageError, match="newer than this version.*upgrade arbkube"):
+    with pytest.raises(StorageError, match=r"newer than this version.*upgrade arbkube"):
         Database(tmp_path / "x.db", "executor")
 
 
@@ -107,9 +107,8 @@ def test_a_reader_may_not_write(tmp_path):
 
 def test_a_transaction_is_all_or_nothing(tmp_path):
     database = Database(tmp_path / "x.db", "executor")
-    with pytest.raises(RuntimeError), database.transaction(durable=False) as connection:
-        connection.execute("INSERT INTO equity VALUES (1, '1', NULL, NULL)")
-        raise RuntimeError
+    with pytest.raises(sqlite3.IntegrityError), database.transaction(durable=False) as connection:
+        connection.executemany("INSERT INTO equity VALUES (?, '1', NULL, NULL)", [(1,), (2,), (1,)])
     assert database.read("SELECT * FROM equity") == []
 
 

@@ -39,7 +39,7 @@ from arbkube.risk.gates import RefusalReason
 RETRY_NS = 500_000_000
 LEASE_TTL_NS = 5_000_000_000
 NOTE_EVERY_NS = 1_000_000_000
-MAX_NOTES = 500
+MAX_NOTES = 100
 
 Outcome = Announce | Closed | Refused | Snapshot
 """What a caller may want to publish, count or log."""

@@ -53,14 +53,13 @@ from arbkube.execution.settlement import (
 )
 from arbkube.execution.states import TABLE, Action
 from arbkube.market.frames import FrameBatch
-from arbkube.market.instruments import Market, MarketKey
+from arbkube.market.instruments import Market
 from arbkube.resources.kinds import Detection, Execution, LegOrder
+from arbkube.risk.accounts import Accounts, Pnl
 from arbkube.risk.gates import Gathered, RefusalReason, Repriced, first_refusal
-from arbkube.risk.inventory import Inventory, OpenOrder, trade_flows
+from arbkube.risk.inventory import OpenOrder
 from arbkube.risk.limits import EffectiveLimits
-from arbkube.risk.marks import LatestBooks, Marks
 from arbkube.risk.money import exactly
-from arbkube.risk.pnl import Pnl, arb_pnl, target_worth
 
 ANSWER_TIMEOUT_NS = 1_000_000_000
 """How long an order's answer may take, beyond the broker's own latency, before it counts as unknown; its deadline as well."""
@@ -94,10 +93,8 @@ class Engine:
         """Told by the driver; an Open is refused while false."""
         self.journal_writable = True
         """Told by the driver; an Open is refused while false."""
-        self.books = LatestBooks()
-        self.marks = Marks(config.markets, config.profit_asset)
         target = {(b.feed, b.asset): b.amount for b in config.execution.paper.balances}
-        self.inventory = Inventory(target, config.markets)
+        self.accounts = Accounts(target=target, markets=config.markets, profit_asset=config.profit_asset)
         self._rules = Rules(
             legs=config.execution.legs,
             on_partial=config.execution.on_partial,
@@ -109,7 +106,6 @@ class Engine:
         self._live: dict[str, Live] = {}
         self._settled: dict[str, Live] = {}
         self._intent_of: dict[str, str] = {}
-        self._last_fill_ns: dict[MarketKey, int] = {}
         self._look_ns: dict[str, int] = {}
         """Per open order: when to declare it unknown or ask again."""
         self._wait_ns: dict[str, int] = {}
@@ -155,7 +151,7 @@ class Engine:
     @exactly
     def on_batch(self, batch: FrameBatch, now_ns: int) -> list[Effect]:
         """Newer books. Intents that waited for one go on."""
-        self.books.apply(batch)
+        self.accounts.books.apply(batch)
         if not self._wait_ns:
             return []
         return [effect for intent in list(self._wait_ns) for effect in self._advance(self._live[intent], now_ns)]
@@ -252,17 +248,12 @@ class Engine:
     @exactly
     def pnl(self, now_ns: int) -> Pnl:
         """PnL on the last known books."""
-        return arb_pnl(self.inventory, self.marks, self.books, now_ns, None)
+        return self.accounts.pnl(now_ns, None)
 
     @exactly
     def available(self) -> dict[str, dict[str, Decimal]]:
         """What may be spent, by feed and asset, after what open orders may take."""
-        taken = self.inventory.reserved(self._open_orders())
-        available: dict[str, dict[str, Decimal]] = {}
-        for feed, asset in self.inventory.spot_holdings():
-            free = self.inventory.free((feed, asset), self.books.ask_price) - taken.get((feed, asset), Decimal(0))
-            available.setdefault(feed, {})[asset] = max(free, Decimal(0))
-        return available
+        return self.accounts.available(self._open_orders())
 
     @property
     def live_intents(self) -> tuple[Intent, ...]:
@@ -284,21 +275,18 @@ class Engine:
             exit_edge=self.config.detection.exit_edge.fraction,
             limits=self.config.limits,
             live_identities=frozenset(live.intent.identity for live in self._live.values()),
-            books=self.books,
-            last_fill_ns=self._last_fill_ns,
             reprice=lambda chance: self._reprice(chance, now_ns),
-            inventory=self.inventory,
+            accounts=self.accounts,
             open_orders=self._open_orders(),
-            marks=self.marks,
             lost_today=lost,
         )
 
     def _reprice(self, opportunity: Opportunity, now_ns: int) -> Repriced:
         return reprice(
             opportunity,
-            books=self.books,
+            books=self.accounts.books,
             markets=self._rules.markets,
-            marks=self.marks,
+            marks=self.accounts.marks,
             now_ns=now_ns,
             max_mark_age_ns=self.config.limits.max_mark_age_ns,
         )
@@ -329,9 +317,15 @@ class Engine:
             self._look_ns[order.id] = now_ns + self._rules.order_lifetime_ns
 
     def _take_in(self, fill: Fill) -> None:
-        key = (fill.feed, fill.symbol)
-        self.inventory.book(trade_flows(key, fill.side, fill.price, fill.quantity, fill.fee, fill.fee_asset))
-        self._last_fill_ns[key] = max(fill.at_ns, self._last_fill_ns.get(key, 0))
+        self.accounts.book(
+            (fill.feed, fill.symbol),
+            fill.side,
+            price=fill.price,
+            quantity=fill.quantity,
+            fee=fill.fee,
+            fee_asset=fill.fee_asset,
+            at_ns=fill.at_ns,
+        )
 
     @staticmethod
     def _reported(order: Order, report: OrderReport, new: tuple[Fill, ...], now_ns: int) -> Order:
@@ -367,7 +361,7 @@ class Engine:
     ) -> list[Effect]:
         """Follow the table one step; everything that changed goes into one record, before what is sent."""
         before = live.intent
-        event, proposed = judge(live, self._rules, self.books, now_ns)
+        event, proposed = judge(live, self._rules, self.accounts.books, now_ns)
         step = TABLE[(before.state, event)]
         closing = step.outcome is not None
         live.intent = replace(before, state=step.state, outcome=step.outcome, closed_ns=now_ns if closing else None)
@@ -416,22 +410,22 @@ class Engine:
         day = datetime.fromtimestamp(now_ns // 10**9, UTC).date().isoformat()
         if self._risk_day is not None and self._risk_day.day == day:
             return []
-        start = arb_pnl(self.inventory, self.marks, self.books, now_ns, None).arb
+        start = self.accounts.pnl(now_ns, None).arb
         if start is None:
             return []
         self._risk_day = RiskDay(day=day, start=start)
         return [Record(risk_day=self._risk_day)]
 
     def _lost_today(self, now_ns: int) -> Decimal | None:
-        current = arb_pnl(self.inventory, self.marks, self.books, now_ns, self.config.limits.max_mark_age_ns).arb
+        current = self.accounts.pnl(now_ns, self.config.limits.max_mark_age_ns).arb
         return None if current is None or self._risk_day is None else self._risk_day.start - current
 
     @exactly
     def snapshot(self, now_ns: int) -> list[Effect]:
         """A point of the equity curve, on the last known books."""
         self._snapshot_ns = now_ns + SNAPSHOT_EVERY_NS
-        pnl = arb_pnl(self.inventory, self.marks, self.books, now_ns, None)
-        worth = target_worth(self.inventory, self.marks, self.books, now_ns)
+        pnl = self.accounts.pnl(now_ns, None)
+        worth = self.accounts.target_worth(now_ns)
         return [Snapshot(EquityPoint(at_ns=now_ns, cash=pnl.cash, residual=pnl.residual, inventory=worth))]
 
     def _forget(self, now_ns: int) -> None:

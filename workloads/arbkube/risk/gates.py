@@ -15,9 +15,9 @@ import msgspec
 
 from arbkube.detection.model import Leg, Opportunity
 from arbkube.market.instruments import Market, MarketKey, MarketType
-from arbkube.risk.inventory import Holding, Inventory, OpenOrder
+from arbkube.risk.accounts import Accounts
+from arbkube.risk.inventory import Holding, OpenOrder
 from arbkube.risk.limits import EffectiveLimits
-from arbkube.risk.marks import LatestBooks, Marks
 
 
 class RefusalReason(StrEnum):
@@ -88,12 +88,9 @@ class Gathered:
         exit_edge: Decimal,
         limits: EffectiveLimits,
         live_identities: frozenset[str],
-        books: LatestBooks,
-        last_fill_ns: dict[MarketKey, int],
         reprice: Callable[[Opportunity], Repriced],
-        inventory: Inventory,
+        accounts: Accounts,
         open_orders: tuple[OpenOrder, ...],
-        marks: Marks,
         lost_today: Decimal | None,
     ) -> None:
         self.now_ns = now_ns
@@ -107,11 +104,11 @@ class Gathered:
         self.exit_edge = exit_edge
         self.limits = limits
         self.live_identities = live_identities
-        self.books = books
-        self.last_fill_ns = last_fill_ns
-        self.inventory = inventory
+        self.books = accounts.books
+        self.last_fill_ns = accounts.last_fill_ns
+        self.inventory = accounts.inventory
+        self.marks = accounts.marks
         self.open_orders = open_orders
-        self.marks = marks
         self.lost_today = lost_today
         self._reprice = reprice
 

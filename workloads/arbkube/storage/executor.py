@@ -114,6 +114,8 @@ class SqliteExecutorStore:
                     upsert(connection, "equity", effect.equity, "at_ns")
                 else:
                     _note_balances(connection, effect)
+        with self._translated():
+            self.database.checkpoint()
 
     def prune(self, before_ns: int) -> int:
         """Delete one chunk of telemetry older than `before_ns`; 0 when none is left. What was sent and filled stays."""
@@ -156,18 +158,20 @@ class SqliteExecutorStore:
     # ---- inside --------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _write(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
+    def _translated(self) -> Iterator[None]:
         try:
-            with self.database.transaction(durable=durable) as connection:
-                yield connection
+            yield
         except StorageError as error:
             raise JournalUnavailable(str(error)) from error
 
+    @contextmanager
+    def _write(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
+        with self._translated(), self.database.transaction(durable=durable) as connection:
+            yield connection
+
     def _read(self, sql: str, *parameters: object) -> list[sqlite3.Row]:
-        try:
+        with self._translated():
             return self.database.read(sql, *parameters)
-        except StorageError as error:
-            raise JournalUnavailable(str(error)) from error
 
     def _assert_lease(self, connection: sqlite3.Connection) -> None:
         row = connection.execute("SELECT token FROM leases WHERE name = ?", (_LEASE,)).fetchone()

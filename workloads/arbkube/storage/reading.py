@@ -59,7 +59,7 @@ class SqliteExecutorReader:
     """`ExecutorReader` on SQLite, read-only: it may run beside the executor."""
 
     def __init__(self, source: Path | str | Database) -> None:
-        """Open the file, or read an open database. Raises StorageError when it is missing, damaged or newer than this version."""
+        """Open the file, or read an open database. Raises StorageError when it is missing, damaged or too new."""
         self._database = source if isinstance(source, Database) else Database(source, KIND, read_only=True)
 
     def close(self) -> None:
@@ -85,7 +85,8 @@ class SqliteExecutorReader:
 
     def refusals(self, *, since_ns: int = 0) -> dict[str, int]:
         rows = self._database.read(
-            "SELECT reason, count(*) AS number FROM intents WHERE outcome = ? AND created_ns >= ? GROUP BY reason ORDER BY reason",
+            "SELECT reason, count(*) AS number FROM intents WHERE outcome = ? AND created_ns >= ? "
+            "GROUP BY reason ORDER BY reason",
             _REFUSED,
             since_ns,
         )

@@ -68,6 +68,7 @@ class SqliteRecorderStore:
                 insert(connection, "sightings", sighting)
             for top in tops:
                 insert(connection, "tops", top)
+        self.database.checkpoint()
 
     def prune_sightings(self, before_ns: int) -> int:
         return self.database.prune("sightings", "at_ns < ?", before_ns)
