@@ -13,6 +13,7 @@ from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 
+from arbkube.cli import reference
 from arbkube.resources.published.crd import definitions
 from arbkube.resources.published.reference import Documented, kind_pages, reasons_page
 
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m arbkube.cli.generate --check|--write", file=sys.stderr)
         return 2
     texts = {Path("crds") / name: text for name, text in definitions().items()}
-    pages = {**kind_pages(), "reasons.md": reasons_page(_documented())}
+    pages = {**kind_pages(), "reasons.md": reasons_page(_documented()), **reference.pages()}
     texts |= {Path("docs/reference") / name: text for name, text in pages.items()}
     different = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if arguments == ["--write"]:

@@ -13,7 +13,7 @@ import typer
 from arbkube.cli.errors import ArbError, ExitCode
 from arbkube.cli.supervisor import StateLockedError, end_leftover_servers, lock_state
 
-_OURS = {"lock", "run.json", "run.json.new", "logs", "config", "journal", "control", "bus"}
+_OURS = {"lock", "run.json", "run.json.new", "report.json", "logs", "config", "journal", "control", "bus"}
 
 
 def reset_state(state: Path, *, confirmed: bool) -> None:

@@ -29,6 +29,7 @@ from arbkube.market.bus import Message
 from arbkube.market.frames import conflate, decode
 from arbkube.plan.documents import ExecutorDocument
 from arbkube.pods.markets import KnownMarkets
+from arbkube.pods.metering import MeteredBroker
 from arbkube.pods.metrics import ExecutorMetrics
 from arbkube.pods.runtime import Pod, PodArguments, read_document
 from arbkube.storage.executor import SqliteExecutorStore
@@ -61,6 +62,7 @@ class ExecutorPod:
         self._metrics = ExecutorMetrics(self.pod.registry)
         self._journal: SqliteExecutorStore | None = None
         self._engine: Engine | None = None
+        self._broker: MeteredBroker | None = None
         self._driver: Driver | None = None
         self._balances: Balances | None = None
         self._wake = asyncio.Event()
@@ -159,10 +161,11 @@ class ExecutorPod:
             seed=int(uuid.UUID(document.uid)),
             ledger=self._journal,
         )
+        self._broker = MeteredBroker(broker, self._metrics, self.pod.now_ns)
         driver = Driver(
             engine=self._engine,
             journal=self._journal,
-            broker=broker,
+            broker=self._broker,
             holder=f"{self.pod.arguments.name}:{os.getpid()}:{time.time_ns()}",
             monotonic_ns=time.monotonic_ns,
         )
@@ -208,6 +211,8 @@ class ExecutorPod:
         self.pod.bus.publish(f"balances:{self._document.strategy}", _balances_encoder.encode(balances))
 
     def _perform(self, outcomes: Iterable[Outcome]) -> None:
+        if self._broker is not None:
+            self._broker.booked()
         for outcome in outcomes:
             if isinstance(outcome, Announce):
                 self._balances = outcome.balances

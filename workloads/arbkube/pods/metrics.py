@@ -126,10 +126,17 @@ class ExecutorMetrics:
         self.ack_to_fill = stages.labels("ack_to_fill")
         self.intents = Counter("arbkube_executor_intents", "Intents by outcome.", ["outcome"], registry=registry)
         self.refusals = Counter("arbkube_executor_refusals", "Opportunities refused, by reason.", ["reason"], registry=registry)
-        self.orders = Counter("arbkube_executor_orders", "Orders by final state.", ["state"], registry=registry)
+        self.reports = Counter("arbkube_executor_order_reports", "What brokers said of orders.", ["kind"], registry=registry)
         self.fills = Counter("arbkube_executor_fills", "Fills booked.", ["feed"], registry=registry)
         self._pnl = Gauge("arbkube_executor_arb_pnl", "ArbPnL since the journal began.", ["asset"], registry=registry)
 
     def pnl(self, asset: str, amount: Decimal) -> None:
         """Show ArbPnL; a gauge is a float, the journal has the exact figure."""
         self._pnl.labels(asset).set(float(amount))
+
+
+def recorder_rows(registry: CollectorRegistry) -> tuple[Counter, Counter]:
+    """What a recorder pod measures: rows written by table, and rows that could not be written."""
+    written = Counter("arbkube_recorder_rows", "Rows written.", ["table"], registry=registry)
+    dropped = Counter("arbkube_recorder_dropped", "Rows that could not be written.", registry=registry)
+    return written, dropped

@@ -12,12 +12,12 @@ from functools import partial
 
 import msgspec
 import structlog
-from prometheus_client import Counter
 
 from arbkube.detection.model import Sighting
 from arbkube.market.bus import Message
 from arbkube.market.frames import BookFrame, decode
 from arbkube.plan.documents import RecorderDocument
+from arbkube.pods.metrics import recorder_rows
 from arbkube.pods.runtime import Pod, PodArguments, in_chunks, read_document
 from arbkube.storage.database import StorageError
 from arbkube.storage.recorder import SqliteRecorderStore, Top
@@ -49,8 +49,7 @@ class RecorderPod:
         self._next_top_ns: dict[str, int] = {}
         self._written = 0
         self._lost = 0
-        self._rows = Counter("arbkube_recorder_rows", "Rows written.", ["table"], registry=self.pod.registry)
-        self._dropped = Counter("arbkube_recorder_dropped", "Rows that could not be written.", registry=self.pod.registry)
+        self._rows, self._dropped = recorder_rows(self.pod.registry)
 
     async def work(self) -> None:
         store = SqliteRecorderStore(self.pod.arguments.state / "recorder.sqlite")
