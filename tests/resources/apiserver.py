@@ -16,6 +16,7 @@ from typing import Any
 import celpy
 import jsonschema
 import yaml
+from celpy.adapter import json_to_cel
 
 ROOT = Path(__file__).parents[2]
 _environment = celpy.Environment()
@@ -112,7 +113,7 @@ def _lists(schema: dict[str, Any], value: Any, path: str) -> Iterator[Refusal]:
 
 def _rules(schema: dict[str, Any], value: Any, path: str) -> Iterator[Refusal]:
     for rule in schema.get("x-kubernetes-validations", ()):
-        if not _program(rule["rule"]).evaluate({"self": celpy.json_to_cel(value)}):
+        if not _program(rule["rule"]).evaluate({"self": json_to_cel(value)}):
             yield path[1:], rule["message"]
     for name, inner in schema.get("properties", {}).items():
         if isinstance(value, dict) and name in value:

@@ -161,7 +161,8 @@ def mutated(draw: st.DrawFn, old: Resources) -> Resources:
     group = draw(st.sampled_from(["feeds", "strategies", "policies"]))
     whole = getattr(old, group)
     name = draw(st.sampled_from(sorted(whole)))
-    spec = _mutated(draw, shape_of(type(whole[name].spec)), whole[name].spec)
+    kind: type[msgspec.Struct] = type(whole[name].spec)
+    spec = _mutated(draw, shape_of(kind), whole[name].spec)
     changed = msgspec.structs.replace(whole[name], spec=spec)
     return msgspec.structs.replace(old, **{group: whole | {name: changed}})
 

@@ -14,13 +14,13 @@ from arbkube.resources.meaning import meaning
 from tests.resources.apiserver import refusals
 from tests.resources.made import everything, mutated, written
 
-ours = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+ours = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def manifests(r: Resources) -> list[dict[str, object]]:
     found = []
     for whole in (r.feeds, r.strategies, r.policies):
-        for name, resource in whole.items():  # type: ignore[attr-defined]
+        for name, resource in whole.items():
             head = {"apiVersion": API_VERSION, "kind": type(resource).__name__, "metadata": {"name": name}}
             found.append(head | {"spec": written(resource.spec)})
     return found

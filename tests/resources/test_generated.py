@@ -72,7 +72,7 @@ def test_the_catalog_names_what_the_registry_serves() -> None:
     for venue in catalog.VENUES:
         for market in MarketType:
             if market in catalog.markets(venue):
-                assert registry.adapter(venue, market)
+                registry.adapter(venue, market)
                 assert catalog.proofs(venue, market)
             else:
                 with pytest.raises(ValueError, match="no adapter"):
