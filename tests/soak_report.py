@@ -21,7 +21,7 @@ docstring of its test.
 
 
 def write(title: str, rows: Mapping[str, Mapping[str, object]]) -> None:
-    """Put a table under `title`: one row a key of `rows`, one column a figure (those of the first row). Keeps rows not given."""
+    """Put a table under `title`: one row a key of `rows`, one column a figure (those of the first row). Others stay."""
     text = _PATH.read_text() if _PATH.exists() else _HEAD
     sections = re.split(r"(?m)^(?=## )", text)
     head, kept = sections[0], {section.splitlines()[0][3:]: section for section in sections[1:]}

@@ -45,11 +45,17 @@ class _Event(msgspec.Struct, gc=False):
     A: str | int = ""
 
 
+class _Error(msgspec.Struct, gc=False):
+    msg: str = ""
+
+
 class _Message(msgspec.Struct, gc=False):
-    """A combined-stream message, or the answer to a subscription."""
+    """A combined-stream message, or the answer to a subscription: an error is a field on spot, the whole answer on USD-M."""
 
     data: _Event | None = None
-    error: dict[str, object] | None = None
+    error: _Error | None = None
+    code: int | None = None
+    msg: str = ""
 
 
 class _Depth(msgspec.Struct, rename="camel"):
@@ -153,9 +159,9 @@ class BinanceSession(Session):
         message = _decode(frame)
         event = message.data
         if event is None:
-            if message.error is not None:
+            if message.error is not None or message.code is not None:
                 # Without its stream a book would wait for ever; a new connection, with backoff, asks for all of them again.
-                self.actions.append(Reconnect(f"subscription refused: {message.error.get('msg')}"))
+                self.actions.append(Reconnect(f"refused: {message.error.msg if message.error else message.msg}"))
             return
         book = self._by_native.get(event.s)
         if book is None:
