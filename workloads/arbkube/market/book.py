@@ -124,8 +124,14 @@ class _Side:
 
     def truncate(self, depth: int) -> None:
         if len(self.levels) > depth:
-            self.keys = sorted(self.levels)[-depth:] if self.descending else sorted(self.levels)[:depth]
-            self.levels = {key: self.levels[key] for key in self.keys}
+            keys = self.keys if len(self.keys) == len(self.levels) else sorted(self.levels)
+            cut = len(keys) - depth if self.descending else depth
+            worse, better = keys[:cut], keys[cut:]
+            if not self.descending:
+                worse, better = better, worse
+            for key in worse:
+                del self.levels[key]
+            self.keys = better
             self.low, self.high = _LEAST, _MOST
 
     def _keep(self, ordered: list[float]) -> None:
