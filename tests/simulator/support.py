@@ -23,8 +23,9 @@ from arbkube.simulator.model import SimulatedFeed
 from arbkube.simulator.server import Simulator
 from arbkube.venues.recording import Event, EventKind
 from arbkube.venues.registry import adapter
+from arbkube.venues.rest import fetch_instruments
 from arbkube.venues.session import Session, SessionOptions
-from arbkube.venues.transport import FeedTransport, fetch_instruments
+from arbkube.venues.transport import FeedTransport
 
 SEED = 20261121
 VENUES = [

@@ -17,8 +17,9 @@ from arbkube.simulator.player import Player
 from arbkube.venues.defaults import default_instruments
 from arbkube.venues.recording import FORMAT, Event, EventKind, Header, Recording, Writer
 from arbkube.venues.registry import adapter
+from arbkube.venues.rest import fetch_instruments
 from arbkube.venues.session import Session, SessionOptions
-from arbkube.venues.transport import FeedTransport, fetch_instruments
+from arbkube.venues.transport import FeedTransport
 from tests.simulator.support import SEED, feed, running, until, watching
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -20,6 +20,12 @@ from arbkube.simulator.listings import Grid, Listing, plain
 _DEPTHS = (1, 50, 200, 1000)
 
 
+class _Request(msgspec.Struct, frozen=True):
+    op: str
+    args: list[str] | None = None
+    req_id: str | int = ""
+
+
 class BybitExchange(Exchange):
     venue = "bybit"
     websocket_paths = frozenset({"/v5/public/spot", "/v5/public/linear"})
@@ -40,23 +46,25 @@ class BybitExchange(Exchange):
 
     def received(self, connection: Connection, text: str, now_ns: int) -> None:
         try:
-            request: Any = msgspec.json.decode(text)
-            action, topics = request["op"], [str(topic) for topic in request.get("args") or []]
-        except (msgspec.DecodeError, TypeError, KeyError, AttributeError):
-            _reply(connection, {}, "", success=False, message="error:bad request")
+            request = msgspec.json.decode(text, type=_Request)
+        except msgspec.DecodeError:
+            _reply(connection, _Request(""), success=False, message="error:bad request")
             return
+        action, topics = request.op, request.args or []
         if action == "ping":
-            _reply(connection, request, "ping", success=True, message="pong")
+            _reply(connection, request, success=True, message="pong")
         elif action not in ("subscribe", "unsubscribe"):
-            _reply(connection, request, str(action), success=False, message=f"error:unknown op {action}")
+            _reply(connection, request, success=False, message=f"error:unknown op {action}")
+        elif not topics:
+            _reply(connection, request, success=False, message="error:args is empty")
         elif wrong := [topic for topic in topics if self._find(topic) is None]:
-            _reply(connection, request, action, success=False, message=f"error:handler not found,topic:{wrong[0]}")
+            _reply(connection, request, success=False, message=f"error:handler not found,topic:{wrong[0]}")
         elif action == "unsubscribe":
             for topic in topics:
                 self.leave(connection, topic)
-            _reply(connection, request, action, success=True, message="")
+            _reply(connection, request, success=True, message="")
         else:
-            _reply(connection, request, action, success=True, message="subscribe" if self._category == "spot" else "")
+            _reply(connection, request, success=True, message="subscribe" if self._category == "spot" else "")
             for topic in topics:
                 self.join(connection, topic)
                 self._greet(connection, topic)
@@ -209,9 +217,15 @@ def _orderbook(
     return json({"topic": topic, "type": kind, "ts": millis + 1, "data": data, "cts": millis})
 
 
-def _reply(connection: Connection, request: Mapping[str, object], action: str, *, success: bool, message: str) -> None:
-    body = {"success": success, "ret_msg": message, "conn_id": f"{id(connection):x}", "req_id": request.get("req_id", "")}
-    connection.send(json({**body, "op": action}), Kind.REPLY)
+def _reply(connection: Connection, request: _Request, *, success: bool, message: str) -> None:
+    body = {
+        "success": success,
+        "ret_msg": message,
+        "conn_id": f"{id(connection):x}",
+        "req_id": request.req_id,
+        "op": request.op,
+    }
+    connection.send(json(body), Kind.REPLY)
 
 
 def _result(result: object, now_ns: int) -> Answer:

@@ -9,7 +9,6 @@ Public products, Public product book, Server time.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -20,6 +19,13 @@ from arbkube.simulator.process import starting_price
 
 _CHANNELS = frozenset({"level2", "ticker", "ticker_batch", "status"})
 _STATUS_BEATS = 5
+
+
+class _Request(msgspec.Struct, frozen=True):
+    type: str
+    channel: str
+    product_ids: list[str] | None = None
+    """None or nothing means every product."""
 
 
 class _Connection(Connection):
@@ -52,18 +58,17 @@ class CoinbaseExchange(Exchange):
     def received(self, connection: Connection, text: str, now_ns: int) -> None:
         assert isinstance(connection, _Connection)
         try:
-            request: Any = msgspec.json.decode(text)
-            action, channel = request.get("type"), request.get("channel")
-            products = list(request.get("product_ids") or self.natives)
-        except (msgspec.DecodeError, AttributeError, TypeError):
+            request = msgspec.json.decode(text, type=_Request)
+        except msgspec.DecodeError:
             _refuse(connection, "failed to parse message")
             return
+        action, channel, products = request.type, request.channel, request.product_ids or list(self.natives)
         if action not in ("subscribe", "unsubscribe"):
             _refuse(connection, f"unknown type: {action}")
         elif channel not in _CHANNELS and channel != "heartbeats":
             _refuse(connection, f"unknown channel: {channel}")
         elif unknown := [product for product in products if product not in self.natives]:
-            _refuse(connection, f"invalid product ids: {', '.join(map(str, unknown))}")
+            _refuse(connection, f"invalid product ids: {', '.join(unknown)}")
         else:
             topics = [("heartbeats", "")] if channel == "heartbeats" else [(channel, product) for product in products]
             for topic in topics:

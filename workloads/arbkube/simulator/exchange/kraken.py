@@ -26,6 +26,23 @@ _PREFIXED = {"XBT": "XXBT", "ETH": "XETH", "XDG": "XXDG", "LTC": "XLTC", "XRP": 
 """Assets of the first years are listed under longer ids."""
 
 
+class _Params(msgspec.Struct, frozen=True):
+    channel: str = ""
+    symbol: list[str] = []
+    depth: int = 10
+    snapshot: bool = True
+
+
+class _Request(msgspec.Struct, frozen=True):
+    method: str
+    params: _Params = _Params()
+    req_id: int | None = None
+
+    def answer(self, **body: object) -> dict[str, object]:
+        """`body`, with the id that the request had."""
+        return body if self.req_id is None else {**body, "req_id": self.req_id}
+
+
 class KrakenExchange(Exchange):
     venue = "kraken"
     websocket_paths = frozenset({"/v2"})
@@ -47,83 +64,65 @@ class KrakenExchange(Exchange):
 
     def received(self, connection: Connection, text: str, now_ns: int) -> None:
         try:
-            request: Any = msgspec.json.decode(text)
-            method = request["method"]
-            params = request.get("params") or {}
-            number = {"req_id": request["req_id"]} if "req_id" in request else {}
-            symbols = list(params.get("symbol") or [])
-        except (msgspec.DecodeError, TypeError, KeyError, AttributeError):
+            request = msgspec.json.decode(text, type=_Request)
+        except msgspec.DecodeError:
             _reply(connection, {"error": "JSON Parse error or malformed request", "success": False}, now_ns)
             return
+        method, channel = request.method, request.params.channel
         if method == "ping":
-            connection.send(json({"method": "pong", **number, **_times(now_ns)}), Kind.REPLY)
-            return
-        channel = params.get("channel")
-        if method not in ("subscribe", "unsubscribe"):
-            _reply(connection, {"error": f"Method not found: {method}", "success": False, **number}, now_ns)
+            _reply(connection, {"method": "pong"} | request.answer(), now_ns)
+        elif method not in ("subscribe", "unsubscribe"):
+            _reply(connection, request.answer(error=f"Method not found: {method}", success=False), now_ns)
         elif channel == "instrument":
-            self._instrument(connection, method, params, number, now_ns)
+            self._instrument(connection, request, now_ns)
         elif channel not in ("book", "ticker"):
-            _reply(connection, {"error": f"Channel not found: {channel}", "method": method, "success": False, **number}, now_ns)
+            _reply(connection, request.answer(error=f"Channel not found: {channel}", method=method, success=False), now_ns)
         else:
-            for symbol in symbols:
-                self._subscription(connection, method, channel, symbol, params, number, now_ns)
+            for symbol in request.params.symbol:
+                self._subscription(connection, request, symbol, now_ns)
 
-    def _subscription(
-        self,
-        connection: Connection,
-        method: str,
-        channel: str,
-        symbol: str,
-        params: Mapping[str, Any],
-        number: Mapping[str, object],
-        now_ns: int,
-    ) -> None:
-        market = self.natives.get(symbol)
-        depth = params.get("depth", 10)
-        error = None
-        if market is None:
+    def _subscription(self, connection: Connection, request: _Request, symbol: str, now_ns: int) -> None:
+        method, channel, depth = request.method, request.params.channel, request.params.depth
+        topic = (channel, symbol, depth) if channel == "book" else (channel, symbol)
+        error = ""
+        if symbol not in self.natives:
             error = f"Currency pair not supported {symbol}"
         elif channel == "book" and depth not in _DEPTHS:
             error = f"Subscription depth not supported: {depth}"
-        if error is not None or market is None:
-            _reply(connection, {"error": error, "method": method, "success": False, "symbol": symbol, **number}, now_ns)
-            return
-        topic = (channel, symbol, depth) if channel == "book" else (channel, symbol)
-        if method == "unsubscribe":
-            if not self.leave(connection, topic):
-                error = "Subscription Not Found"
-                _reply(connection, {"error": error, "method": method, "success": False, "symbol": symbol, **number}, now_ns)
-                return
-        elif connection in self.members(topic):
+        elif method == "subscribe" and connection in self.members(topic):
             error = "Already subscribed"
-            _reply(connection, {"error": error, "method": method, "success": False, "symbol": symbol, **number}, now_ns)
+        elif method == "unsubscribe" and not self.leave(connection, topic):
+            error = "Subscription Not Found"
+        if error:
+            _reply(connection, request.answer(error=error, method=method, success=False, symbol=symbol), now_ns)
             return
         result: dict[str, object] = {"channel": channel, "symbol": symbol}
         if channel == "book":
             result |= {"depth": depth}
         if method == "subscribe":
-            result |= {"snapshot": params.get("snapshot", True)}
-        _reply(connection, {"method": method, "result": result, "success": True, **number}, now_ns)
+            result |= {"snapshot": request.params.snapshot}
+        _reply(connection, request.answer(method=method, result=result, success=True), now_ns)
         if method == "subscribe":
             self.join(connection, topic)
-            if channel == "ticker":
-                connection.send(self._ticker(market, "snapshot"), Kind.TICKER, market.symbol)
-                return
-            window = self._windows.setdefault((symbol, depth), Window(market, depth, announce_exits=False))
-            bids, asks = window.pairs()
-            connection.send(_book("snapshot", market, market.levels(bids), market.levels(asks)), Kind.BOOK, market.symbol)
+            self._greet(connection, channel, symbol, depth)
+
+    def _greet(self, connection: Connection, channel: str, symbol: str, depth: int) -> None:
+        market = self.natives[symbol]
+        if channel == "ticker":
+            connection.send(self._ticker(market, "snapshot"), Kind.TICKER, market.symbol)
+            return
+        window = self._windows.setdefault((symbol, depth), Window(market, depth, announce_exits=False))
+        bids, asks = (market.levels(side) for side in window.pairs())
+        connection.send(_book("snapshot", market, bids, asks), Kind.BOOK, market.symbol)
 
     def abandoned(self, topic: object) -> None:
         if isinstance(topic, tuple) and topic[0] == "book":
             self._windows.pop((topic[1], topic[2]), None)
 
-    def _instrument(
-        self, connection: Connection, method: str, params: Mapping[str, Any], number: Mapping[str, object], now_ns: int
-    ) -> None:
-        result = {"channel": "instrument", "snapshot": params.get("snapshot", True)}
-        _reply(connection, {"method": method, "result": result, "success": True, **number}, now_ns)
-        if method == "subscribe":
+    def _instrument(self, connection: Connection, request: _Request, now_ns: int) -> None:
+        result = {"channel": "instrument", "snapshot": request.params.snapshot}
+        _reply(connection, request.answer(method=request.method, result=result, success=True), now_ns)
+        if request.method == "subscribe":
             self.join(connection, "instrument")
             connection.send(self._instruments("snapshot", list(self.markets.values())), Kind.REPLY)
         else:

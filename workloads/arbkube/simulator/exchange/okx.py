@@ -29,6 +29,17 @@ _QUIET_BEATS = 60
 """After so many seconds without a change, an empty message says that the chain still stands."""
 
 
+class _Argument(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    channel: str
+    inst_id: str = ""
+    inst_type: str = ""
+
+
+class _Request(msgspec.Struct, frozen=True):
+    op: str
+    args: list[_Argument]
+
+
 class OkxExchange(Exchange):
     venue = "okx"
     websocket_paths = frozenset({"/ws/v5/public"})
@@ -56,17 +67,16 @@ class OkxExchange(Exchange):
             connection.send("pong", Kind.REPLY)
             return
         try:
-            request: Any = msgspec.json.decode(text)
-            action, arguments = request["op"], list(request["args"])
-            channels = [(argument["channel"], argument.get("instId", "")) for argument in arguments]
-        except (msgspec.DecodeError, TypeError, KeyError, AttributeError):
+            request = msgspec.json.decode(text, type=_Request)
+        except msgspec.DecodeError:
             _refuse(connection, "60012", f"Invalid request: {text[:200]}")
             return
-        if action not in ("subscribe", "unsubscribe"):
+        if request.op not in ("subscribe", "unsubscribe"):
             _refuse(connection, "60012", f"Invalid request: {text[:200]}")
             return
-        for argument, (channel, native) in zip(arguments, channels, strict=True):
-            known = native in self.natives if channel != "instruments" else argument.get("instType") == self._type
+        for argument in request.args:
+            channel, native = argument.channel, argument.inst_id
+            known = native in self.natives if channel != "instruments" else argument.inst_type == self._type
             if channel not in {"books", "tickers", "instruments", *_TOPS} or not known:
                 where = f"Wrong URL or channel:{channel},instId:{native} doesn't exist."
                 _refuse(
@@ -74,7 +84,7 @@ class OkxExchange(Exchange):
                     "60018",
                     f"{where} Please use the correct URL, channel and parameters referring to API document.",
                 )
-            elif action == "subscribe":
+            elif request.op == "subscribe":
                 self.join(connection, (channel, native))
                 connection.send(json({"event": "subscribe", "arg": argument, "connId": f"{id(connection):x}"}), Kind.REPLY)
                 self._greet(connection, channel, native)
