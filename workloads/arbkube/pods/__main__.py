@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--host", default="127.0.0.1", help="address of /healthz, /readyz, /status, /metrics")
     made.add_argument("--port", default=0, type=int, help="their port; 0 lets the system choose")
     made.add_argument("--simulator", default="", help="base URL of the simulator, for simulated feeds")
+    made.add_argument("--supervisor", default=0, type=int, metavar="PID", help="stop when this process is no longer the parent")
     return made
 
 

@@ -62,16 +62,7 @@ class DetectorPod:
         return self._retired_opportunities + (self._detector.opportunities if self._detector is not None else 0)
 
     async def work(self) -> None:
-        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._keep_time())]
-        stop = asyncio.create_task(self.pod.stopping.wait())
-        try:
-            done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stop}:
-                task.result()
-        finally:
-            for task in (*tasks, stop):
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await self.pod.until(self.pod.stopping.wait(), self._read(), self._keep_time())
 
     async def _keep_time(self) -> None:
         """End episodes whose books go stale in silence; coarse, since nothing is traded on a stale book anyway."""

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import partial
 
 import msgspec
 import structlog
@@ -31,7 +32,8 @@ from arbkube.plan.documents import ExecutorDocument
 from arbkube.pods.markets import KnownMarkets
 from arbkube.pods.metering import MeteredBroker
 from arbkube.pods.metrics import ExecutorMetrics
-from arbkube.pods.runtime import Pod, PodArguments, read_document
+from arbkube.pods.runtime import Pod, PodArguments, in_chunks, read_document
+from arbkube.storage.database import StorageError
 from arbkube.storage.executor import SqliteExecutorStore
 
 log = structlog.get_logger(__name__)
@@ -39,7 +41,10 @@ log = structlog.get_logger(__name__)
 _ANNOUNCE_S = 1.0
 _SETTLE_S = 20.0
 _BEHIND = 8
-_LEASE_RETRY_S = 0.5
+_RETRY_S = 0.5
+_PRUNE_S = 3600.0
+_TELEMETRY_KEPT_NS = 30 * 86400 * 10**9
+"""How long refusals, events and the equity curve are kept. Intents that traded, their orders and fills are kept for ever."""
 
 _sighting_decoder = msgspec.msgpack.Decoder(Sighting)
 _balances_encoder = msgspec.msgpack.Encoder()
@@ -70,25 +75,19 @@ class ExecutorPod:
         self._refusals: dict[str, int] = {}
 
     async def work(self) -> None:
-        reading = asyncio.create_task(self._read())
-        timing = asyncio.create_task(self._keep_time())
-        announcing = asyncio.create_task(self._announce())
-        stop = asyncio.create_task(self.pod.stopping.wait())
-        tasks = {reading, timing, announcing}
         try:
-            done, _ = await asyncio.wait({*tasks, stop}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stop}:
-                task.result()
-            await self._settle()
+            await self.pod.until(self._settled(), self._read(), self._keep_time(), self._announce(), self._prune())
         finally:
-            for task in (*tasks, stop):
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             if self._driver is not None:
                 with contextlib.suppress(JournalUnavailable, LeaseLost):
                     self._driver.stop(self.pod.now_ns())
             if self._journal is not None:
                 self._journal.close()
+
+    async def _settled(self) -> None:
+        """Told to stop, and nothing is under way any more (or it takes too long: the next start settles it)."""
+        await self.pod.stopping.wait()
+        await self._settle()
 
     async def _settle(self) -> None:
         """Wait, bounded, until nothing is under way."""
@@ -137,10 +136,11 @@ class ExecutorPod:
             return
         if self._driver is not None:
             await self._settle()
-            self._driver.stop(self.pod.now_ns())
-        document = self._document
+            driver, self._driver = self._driver, None
+            driver.stop(self.pod.now_ns())
         if self._journal is None:
-            self._journal = SqliteExecutorStore(self.pod.arguments.state / f"{document.strategy}.sqlite")
+            self._journal = await self._open()
+        document = self._document
         config = ExecutorConfig(
             strategy=document.strategy,
             strategy_uid=document.uid,
@@ -174,14 +174,23 @@ class ExecutorPod:
         self._perform(outcomes)
         self.pod.reasons.pop("start", None)
 
+    async def _open(self) -> SqliteExecutorStore:
+        """The journal, tried until it opens."""
+        while True:
+            try:
+                return SqliteExecutorStore(self.pod.arguments.state / f"{self._document.strategy}.sqlite")
+            except StorageError as error:
+                self.pod.reasons["start"] = str(error)
+                await asyncio.sleep(_RETRY_S)
+
     async def _begin(self, driver: Driver) -> list[Outcome]:
         """Take the lease and settle what the journal left open; wait where a killed predecessor's lease has not run out."""
         while True:
             try:
                 return driver.start(self.pod.now_ns())
-            except LeaseLost as error:
+            except (LeaseLost, JournalUnavailable) as error:
                 self.pod.reasons["start"] = str(error)
-                await asyncio.sleep(_LEASE_RETRY_S)
+                await asyncio.sleep(_RETRY_S)
 
     async def _keep_time(self) -> None:
         """Call the driver when its next deadline comes; whatever moves the deadline wakes us."""
@@ -194,7 +203,8 @@ class ExecutorPod:
                 pause = min(pause, max(0.0, (self._driver.next_deadline() - self.pod.now_ns()) / 1e9))
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
 
     async def _announce(self) -> None:
         """Say the balances again and again: a bus without memory is told anew."""
@@ -206,6 +216,18 @@ class ExecutorPod:
                 self.pod.reasons["journal"] = self._driver.fault
             else:
                 self.pod.reasons.pop("journal", None)
+
+    async def _prune(self) -> None:
+        """Delete old telemetry, soon after the start and then every hour."""
+        while True:
+            await asyncio.sleep(_RETRY_S)
+            if self._driver is None or self._journal is None:
+                continue
+            try:
+                await in_chunks(partial(self._journal.prune, self.pod.now_ns() - _TELEMETRY_KEPT_NS))
+            except StorageError as error:
+                log.warning("old rows not deleted", error=str(error))
+            await asyncio.sleep(_PRUNE_S)
 
     def _publish_balances(self, balances: Balances) -> None:
         self.pod.bus.publish(f"balances:{self._document.strategy}", _balances_encoder.encode(balances))

@@ -7,7 +7,6 @@ May not: decide anything about trading.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 from random import Random
@@ -72,24 +71,16 @@ class FeedPod:
                 return
             self._source = source
             self._announce(source, instruments)
-            tasks = [
-                asyncio.create_task(source.run(instruments)),
-                asyncio.create_task(self._pulse()),
-                asyncio.create_task(self._watch_rules(source, instruments)),
-            ]
-            stop = asyncio.create_task(self.pod.stopping.wait())
-            try:
-                done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                # What the books were, not that they are void once we hang up.
-                self._last_words = self._detail()
-                for task in (*tasks, stop):
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await self.pod.until(
+                self._stopped(), source.run(instruments), self._pulse(), self._watch_rules(source, instruments)
+            )
         finally:
             await source.close()
+
+    async def _stopped(self) -> None:
+        await self.pod.stopping.wait()
+        # What the books were, not that they are void once we hang up.
+        self._last_words = self._detail()
 
     async def _instruments(self, source: FeedSource) -> list[Instrument] | None:
         """The venue's rules, asked for until they come; None when told to stop first."""
@@ -102,8 +93,7 @@ class FeedPod:
                 reason = f"{type(error).__name__}: {error}"
                 self.pod.reasons["start"] = f"no instruments from {self._spec.venue}: {reason}"
                 log.warning("instruments not available", error=reason)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.pod.stopping.wait(), backoff.next_ns() / SECOND)
+                await self.pod.pause(backoff.next_ns() / SECOND)
             else:
                 self.pod.reasons["start"] = "waiting for the first verified book"
                 return found

@@ -25,6 +25,7 @@ from arbkube.storage.recorder import SqliteRecorderStore, Top
 log = structlog.get_logger(__name__)
 
 _WRITE_S = 0.25
+_OPEN_RETRY_S = 1.0
 _PRUNE_S = 60.0
 _SIGHTINGS_KEPT_NS = 7 * 86400 * 10**9
 _QUEUE_LIMIT = 50_000
@@ -52,21 +53,28 @@ class RecorderPod:
         self._rows, self._dropped = recorder_rows(self.pod.registry)
 
     async def work(self) -> None:
-        store = SqliteRecorderStore(self.pod.arguments.state / "recorder.sqlite")
-        del self.pod.reasons["start"]
-        tasks = [asyncio.create_task(work) for work in (self._read(), self._write(store), self._prune(store))]
-        stop = asyncio.create_task(self.pod.stopping.wait())
+        store = await self._open()
+        if store is None:
+            return
         try:
-            done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stop}:
-                task.result()
+            await self.pod.until(self.pod.stopping.wait(), self._read(), self._write(store), self._prune(store))
         finally:
-            for task in (*tasks, stop):
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(StorageError):
                 self._flush(store)
             store.close()
+
+    async def _open(self) -> SqliteRecorderStore | None:
+        """The store, tried until it opens; None when told to stop first."""
+        while not self.pod.stopping.is_set():
+            try:
+                store = SqliteRecorderStore(self.pod.arguments.state / "recorder.sqlite")
+            except StorageError as error:
+                self.pod.reasons["start"] = str(error)
+                await self.pod.pause(_OPEN_RETRY_S)
+            else:
+                del self.pod.reasons["start"]
+                return store
+        return None
 
     async def _read(self) -> None:
         topics = [f"sightings:{strategy}" for strategy in self._document.strategies]

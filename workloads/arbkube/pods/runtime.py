@@ -17,16 +17,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import redis.asyncio as redis
 import structlog
 import uvloop
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics, generate_latest
 from redis.exceptions import RedisError
 
 from arbkube.market.bus import Bus, ValkeyBus
@@ -34,11 +34,15 @@ from arbkube.plan.documents import decode_document
 
 log = structlog.get_logger(__name__)
 
-HEARTBEAT_S = 0.5
+HEARTBEAT_S = 1.0
+"""Each one is a durable write on the control server, so not oftener than a reader needs."""
 HEARTBEAT_TTL_MS = 3000
 FINAL_STATUS_TTL_MS = 60_000
 STATUS_PREFIX = "status:"
 _CLOCK_INTERVAL_S = 10.0
+_STOP_GRACE_S = 55.0
+"""Less than the 60 s after which a pod is killed."""
+_LAST_WORDS_S = 0.05
 
 
 class PodArguments(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +60,8 @@ class PodArguments(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     simulator: str = ""
     """Base URL of the simulator, for a simulated feed."""
+    supervisor: int = 0
+    """Process that must stay this one's parent; 0 for none."""
 
 
 _Document = TypeVar("_Document", bound=msgspec.Struct)
@@ -92,7 +98,9 @@ class Pod:
 
     def __init__(self, arguments: PodArguments, *, detail: Callable[[], dict[str, object]], starting: str) -> None:
         self.arguments = arguments
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double what a scrape carries
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.bus: Bus = ValkeyBus(arguments.bus)
         self.reasons: dict[str, str] = {"start": starting}
         self.stopping = asyncio.Event()
@@ -116,40 +124,56 @@ class Pod:
             detail=self._detail(),
         )
 
-    async def run(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run `work` until it ends or the process is told to stop; then let it finish and say goodbye.
-
-        `work` is cancelled only when it has not returned within the stop's grace after `stopping` was set.
-        """
+    async def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work`, which returns soon after `stopping` is set; then say goodbye. Raises what `work` raises."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
         server = await self._serve()
         delivery = asyncio.create_task(self.bus.run())
-        await self._measure_clock()
-        clock = asyncio.create_task(self._watch_clock())
-        heartbeat = asyncio.create_task(self._heartbeat())
-        main = asyncio.ensure_future(work())
+        background = [delivery, asyncio.create_task(self._watch_clock()), asyncio.create_task(self._heartbeat())]
+        if self.arguments.supervisor:
+            background.append(asyncio.create_task(self._stop_when_orphaned(self.arguments.supervisor)))
+        main = asyncio.create_task(work())
         stop = asyncio.create_task(self.stopping.wait())
-        orphaned = asyncio.create_task(self._stop_when_orphaned())
         # What start-up made lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
         try:
-            await asyncio.wait({main, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([main, stop, *background], return_when=asyncio.FIRST_COMPLETED)
+            self.stopping.set()
             self.reasons["stop"] = "stopping"
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait_for(main, timeout=55)
+            await asyncio.wait([main], timeout=_STOP_GRACE_S)
+            for task in (main, *background):
+                if task.done():
+                    task.result()
+            if not main.done():
+                raise TimeoutError(f"work did not end within {_STOP_GRACE_S:.0f} s")
         finally:
-            for task in (heartbeat, stop, orphaned, clock):
-                task.cancel()
-            await asyncio.sleep(0.05)  # what was published last still leaves
-            delivery.cancel()
+            await end([main, stop, *(task for task in background if task is not delivery)])
+            await asyncio.sleep(_LAST_WORDS_S)  # what was published last still leaves
+            await end([delivery])
             await self._beat(FINAL_STATUS_TTL_MS)
             await self.bus.close()
             await self._control.aclose()
             await server.cleanup()
+
+    async def until(self, last: Coroutine[Any, Any, object], *work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` side by side until `last` returns. Raises what any of them raises."""
+        tasks = [asyncio.create_task(coroutine) for coroutine in (last, *work)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await end(tasks)
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but no longer than until the pod is told to stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
 
     @property
     def clock_offset_ns(self) -> int | None:
@@ -167,16 +191,16 @@ class Pod:
 
     async def _watch_clock(self) -> None:
         while True:
-            await asyncio.sleep(_CLOCK_INTERVAL_S if self._clock_offset_ns is not None else 0.5)
             await self._measure_clock()
+            await asyncio.sleep(_CLOCK_INTERVAL_S if self._clock_offset_ns is not None else 0.5)
 
-    async def _stop_when_orphaned(self) -> None:
+    async def _stop_when_orphaned(self, supervisor: int) -> None:
         """A pod whose supervisor was killed must not trade on beside the next one's."""
-        parent = os.getppid()
         while True:
-            await asyncio.sleep(1.0)
-            if os.getppid() != parent:
+            if os.getppid() != supervisor and not self.stopping.is_set():
+                log.warning("the supervisor is gone", supervisor=supervisor)
                 self.stopping.set()
+            await asyncio.sleep(1.0)
 
     async def _heartbeat(self) -> None:
         while True:
@@ -214,6 +238,19 @@ class Pod:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self.registry), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel `tasks` and wait until all have ended, whatever they raise.
+
+    Asked for again and again: before Python 3.12 `asyncio.wait_for`, which libraries use, may swallow a cancellation that comes
+    in the moment its wait is over (https://github.com/python/cpython/issues/86296), and the task would go on for ever.
+    """
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.2)
 
 
 async def in_chunks(delete: Callable[[], int]) -> None:
