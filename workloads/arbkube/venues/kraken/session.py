@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from random import Random
 from zlib import crc32
 
@@ -66,8 +67,14 @@ _decode = msgspec.json.Decoder(_Message, float_hook=str).decode
 
 def checksum(asks: Iterable[Level], bids: Iterable[Level]) -> int:
     """Kraken's CRC32 of the best ten asks (lowest first) and bids (highest first), given as the wire's text."""
-    digits = [text.replace(".", "").lstrip("0") for levels in (asks, bids) for level in levels for text in level]
-    return crc32("".join(digits).encode())
+    return crc32("".join([*map(_digits, asks), *map(_digits, bids)]).encode())
+
+
+@lru_cache(maxsize=4096)
+def _digits(level: Level) -> str:
+    # Remembered, since an update changes few of the twenty levels.
+    price, qty = level
+    return price.replace(".", "").lstrip("0") + qty.replace(".", "").lstrip("0")
 
 
 def _texts(levels: list[_Level] | None, places: tuple[int, int]) -> list[Level]:
