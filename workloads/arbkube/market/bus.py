@@ -10,6 +10,7 @@ Topics: `frames:FEED` (FrameBatch), `markets:FEED` (the feed's instruments and f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -40,6 +41,11 @@ def is_retained(topic: str) -> bool:
     return topic.split(":", 1)[0] in _RETAINED
 
 
+def cap_of(topic: str) -> int:
+    """How many messages of `topic` are kept. Raises KeyError for a topic that is none."""
+    return CAPS[topic.split(":", 1)[0]]
+
+
 class Bus(Protocol):
     """Publish and read byte messages by topic."""
 
@@ -64,39 +70,31 @@ class Bus(Protocol):
 
 
 class InProcessBus:
-    """The bus within one event loop."""
+    """The bus within one event loop. A reader has a queue a topic, as capped as the topic, so that none crowds out another."""
 
     def __init__(self) -> None:
         self.dropped = 0
         self._latest: dict[str, bytes] = {}
-        self._readers: list[tuple[frozenset[str], deque[Message], asyncio.Event]] = []
+        self._readers: list[_Reader] = []
 
     def publish(self, topic: str, payload: bytes) -> None:
         if is_retained(topic):
             self._latest[topic] = payload
-        for topics, queue, ready in self._readers:
-            if topic in topics:
-                self.dropped += len(queue) == queue.maxlen
-                queue.append((topic, payload))
-                ready.set()
+        for reader in self._readers:
+            self.dropped += reader.offer(topic, payload)
 
     async def read(self, topics: Sequence[str]) -> AsyncIterator[list[Message]]:
-        queue: deque[Message] = deque(maxlen=max(CAPS.values()))
-        ready = asyncio.Event()
-        entry = (frozenset(topics), queue, ready)
-        queue.extend((topic, self._latest[topic]) for topic in topics if topic in self._latest)
-        self._readers.append(entry)
+        reader = _Reader(topics)
+        for topic in topics:
+            if topic in self._latest:
+                reader.offer(topic, self._latest[topic])
+        self._readers.append(reader)
         try:
             while True:
-                if queue:
-                    messages = list(queue)
-                    queue.clear()
-                    yield messages
-                else:
-                    ready.clear()
-                    await ready.wait()
+                await reader.ready.wait()
+                yield reader.take()
         finally:
-            self._readers.remove(entry)
+            self._readers.remove(reader)
 
     async def clock_offset_ns(self) -> int | None:
         return 0
@@ -108,13 +106,45 @@ class InProcessBus:
         return
 
 
+class _Reader:
+    """What one reader has not yet taken."""
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self.ready = asyncio.Event()
+        self._queues = {topic: deque[tuple[int, bytes]](maxlen=cap_of(topic)) for topic in topics}
+        self._count = 0
+
+    def offer(self, topic: str, payload: bytes) -> bool:
+        """Whether an older message was dropped to make room."""
+        queue = self._queues.get(topic)
+        if queue is None:
+            return False
+        full = len(queue) == queue.maxlen
+        self._count += 1
+        queue.append((self._count, payload))
+        self.ready.set()
+        return full and not is_retained(topic)
+
+    def take(self) -> list[Message]:
+        """Everything, in the order in which it was published."""
+        waiting = sorted((number, topic, payload) for topic, queue in self._queues.items() for number, payload in queue)
+        for queue in self._queues.values():
+            queue.clear()
+        self.ready.clear()
+        return [(topic, payload) for _, topic, payload in waiting]
+
+
 class ValkeyBus:
-    """The bus over one Valkey server: a capped stream a topic. `url` as redis-py writes it (redis://, rediss://, unix://)."""
+    """The bus over one Valkey server: a capped stream a topic. `url` as redis-py writes it (redis://, rediss://, unix://).
+
+    What a new reader must be given at once is said again every few seconds, so that a server that lost its memory learns it.
+    """
 
     _QUEUE_LIMIT = 4096
     _BLOCK_MS = 1000
     _READ_AT_ONCE = 512
     _RETRY_S = 0.1
+    _REPEAT_S = 2.0
 
     def __init__(self, url: str) -> None:
         self.dropped = 0
@@ -122,8 +152,11 @@ class ValkeyBus:
         self._writer = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
         self._queue: deque[Message] = deque()
         self._ready = asyncio.Event()
+        self._latest: dict[str, bytes] = {}
 
     def publish(self, topic: str, payload: bytes) -> None:
+        if is_retained(topic):
+            self._latest[topic] = payload
         if len(self._queue) >= self._QUEUE_LIMIT:
             # The newest is worth most: a reader that comes back wants the present, not the past.
             self._queue.popleft()
@@ -132,27 +165,43 @@ class ValkeyBus:
         self._ready.set()
 
     async def run(self) -> None:
+        failing = False
+        repeat_at = time.monotonic() + self._REPEAT_S
         while True:
-            await self._ready.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, repeat_at - time.monotonic())):
+                    await self._ready.wait()
             self._ready.clear()
-            if not self._queue:
-                continue
             messages = list(self._queue)
             self._queue.clear()
+            if time.monotonic() >= repeat_at:
+                repeat_at = time.monotonic() + self._REPEAT_S
+                said = {topic for topic, _ in messages}
+                messages += [(topic, payload) for topic, payload in self._latest.items() if topic not in said]
+            if not messages:
+                continue
             pipeline = self._writer.pipeline(transaction=False)
             for topic, payload in messages:
-                cap = CAPS[topic.split(":", 1)[0]]
+                cap = cap_of(topic)
                 pipeline.xadd(topic, {"m": payload}, maxlen=cap, approximate=cap > 1)
             try:
                 await pipeline.execute()
             except (RedisError, OSError, TimeoutError) as error:
                 self.dropped += len(messages)
-                log.warning("bus write failed", dropped=len(messages), error=f"{type(error).__name__}: {error}")
+                if not failing:
+                    log.warning("bus cannot be written, messages are dropped", error=f"{type(error).__name__}: {error}")
+                failing = True
+                repeat_at = 0.0
                 await asyncio.sleep(self._RETRY_S)
+            else:
+                if failing:
+                    log.warning("bus can be written again", dropped=self.dropped)
+                failing = False
 
     async def read(self, topics: Sequence[str]) -> AsyncIterator[list[Message]]:
         reader = redis.Redis.from_url(self._url, protocol=2, socket_timeout=self._BLOCK_MS / 1000 + 5, socket_connect_timeout=5)
         positions: dict[str, str | bytes] = {}
+        failing = False
         try:
             while True:
                 try:
@@ -161,11 +210,16 @@ class ValkeyBus:
                             positions[topic] = "0" if is_retained(topic) else await self._end_of(reader, topic)
                     reply: _Reply = await reader.xread(dict(positions), count=self._READ_AT_ONCE, block=self._BLOCK_MS)  # type: ignore[assignment,arg-type]
                 except (RedisError, OSError, TimeoutError) as error:
-                    log.warning("bus read failed", error=f"{type(error).__name__}: {error}")
+                    if not failing:
+                        log.warning("bus cannot be read", error=f"{type(error).__name__}: {error}")
+                    failing = True
                     # A server that lost its memory counts from a new beginning.
                     positions.clear()
                     await asyncio.sleep(self._RETRY_S)
                     continue
+                if failing:
+                    log.warning("bus can be read again")
+                failing = False
                 messages: list[Message] = []
                 for name, entries in reply or ():
                     topic = name.decode()

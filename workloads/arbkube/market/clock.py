@@ -27,9 +27,9 @@ class TransitGauge:
         transit = recv_ns - venue_ns
         bucket = recv_ns // _BUCKET_NS
         minima = self._minima
-        if bucket != self._bucket:
+        if bucket > self._bucket:
             # Quiet buckets age the older ones out as well.
-            steps = min(_BUCKETS, bucket - self._bucket) if minima and bucket > self._bucket else 1
+            steps = min(_BUCKETS, bucket - self._bucket) if minima else 1
             minima.extend([transit] * steps)
             del minima[:-_BUCKETS]
             self._bucket = bucket

@@ -1,7 +1,7 @@
 """What travels over the bus: book frames and the pulse of their feed.
 
 For: one self-contained picture of a book at a moment, so that a reader may miss or conflate frames and is never wrong, only
-older. May not: do I/O. The wire form is MessagePack with positional fields; `VERSION` names it.
+older. May not: do I/O. The wire form is MessagePack with positional fields.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import msgspec
 
 from arbkube.market.book import Level
-
-VERSION = 1
 
 
 class BookFrame(msgspec.Struct, frozen=True, array_like=True, kw_only=True):

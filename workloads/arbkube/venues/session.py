@@ -187,7 +187,9 @@ class Session(ABC):
             self._malformed(now_ns)
 
     def fetched(self, symbol: str, body: bytes, now_ns: int) -> None:
-        """The body of a `Fetch` for `symbol` arrived."""
+        """The body of a `Fetch` for `symbol` arrived. What was asked for on a connection that is gone counts for nothing."""
+        if not self.connected:
+            return
         try:
             self._snapshot(symbol, body, now_ns)
         except UNREADABLE:

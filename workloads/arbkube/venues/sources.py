@@ -15,8 +15,9 @@ from arbkube.market.instruments import Fees, Instrument
 from arbkube.resources.kinds import VenueFeedSpec
 from arbkube.venues.catalog import CCXT
 from arbkube.venues.registry import adapter as adapter_of
+from arbkube.venues.rest import VenueHttpError, fetch_instruments
 from arbkube.venues.session import Adapter, Endpoint, Session, SessionOptions
-from arbkube.venues.transport import FeedTransport, OnChange, Tap, VenueHttpError, fetch_instruments
+from arbkube.venues.transport import FeedTransport, OnChange, Tap
 
 UNAVAILABLE: tuple[type[Exception], ...] = (VenueHttpError, aiohttp.ClientError, OSError, TimeoutError, ValueError)
 """What `instruments` raises while a venue cannot be reached or its answer cannot be used."""

@@ -1,14 +1,14 @@
 """Sessions on real sockets: the I/O shell around every adapter.
 
-For: opening, pacing, answering and reopening a feed's connections, fetching what sessions ask for, and polling by REST while no
-WebSocket can be had. May not: know a venue.
+For: opening, pacing, answering and reopening a feed's connections, performing what sessions ask for, and polling by REST while
+no WebSocket can be had. May not: know a venue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from random import Random
 from typing import Literal
 
@@ -18,12 +18,13 @@ import structlog
 from arbkube.market.instruments import Instrument
 from arbkube.market.verified import VerifiedBook
 from arbkube.venues.recording import Event, EventKind
+from arbkube.venues.rest import RestGate
 from arbkube.venues.session import (
     SECOND,
+    UNREADABLE,
     Action,
     Adapter,
     Backoff,
-    Endpoint,
     Fetch,
     Ping,
     Reconnect,
@@ -36,46 +37,22 @@ log = structlog.get_logger(__name__)
 
 _TICK_S = 0.1
 _CONNECT_TIMEOUT_S = 10.0
-_REST_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT = aiohttp.ClientWSTimeout(ws_close=1.0)
 """A silent peer answers no close frame either."""
-_REST_AT_ONCE = 4
+_LARGEST_MESSAGE = 64 * 2**20
+"""A whole book of the largest market is a few MB."""
 _FAILURES_BEFORE_POLLING = 3
 _POLL_INTERVAL_S = 1.0
+_POLL_PAUSE_S = 0.25
+"""Between two books polled, so that many of them stay within what venues bear of one address."""
+_HEALTHY_S = 10.0
+"""A connection that has lived so long begins its backoff anew when it ends."""
 _DAY_S = 23 * 3600
 """Venues end a connection after a day; ending it ourselves an hour earlier is the gentler way."""
 
 _Socket = aiohttp.ClientWebSocketResponse[Literal[False]]
 Tap = Callable[[Event], None]
 OnChange = Callable[[Session, Sequence[VerifiedBook]], None]
-
-
-class VenueHttpError(Exception):
-    """A REST answer other than 200.
-
-    `status` is the HTTP status; the message has the address's path and the body's beginning.
-    """
-
-    def __init__(self, url: str, status: int, body: bytes) -> None:
-        self.status = status
-        super().__init__(f"HTTP {status} from {url.split('?')[0]}: {body[:200].decode(errors='replace')}")
-
-
-async def get(http: aiohttp.ClientSession, url: str) -> bytes:
-    """The body of `url`. Raises VenueHttpError, aiohttp.ClientError or TimeoutError."""
-    async with http.get(url, timeout=aiohttp.ClientTimeout(total=_REST_TIMEOUT_S)) as response:
-        body = await response.read()
-        if response.status != 200:
-            raise VenueHttpError(url, response.status, body)
-        return body
-
-
-async def fetch_instruments(
-    http: aiohttp.ClientSession, adapter: Adapter, symbols: Sequence[str], endpoint: Endpoint
-) -> list[Instrument]:
-    """The venue's own trading rules of `symbols`. Raises as `get`, and ValueError for symbols it does not list."""
-    bodies = [await get(http, url) for url in adapter.instrument_urls(symbols, endpoint)]
-    return adapter.parse_instruments(bodies, symbols)
 
 
 class Connection:
@@ -87,6 +64,7 @@ class Connection:
         adapter: Adapter,
         session: Session,
         *,
+        rest: RestGate,
         index: int,
         rng: Random,
         on_change: OnChange,
@@ -96,16 +74,16 @@ class Connection:
         self.reconnects = -1
         self._http = http
         self._adapter = adapter
+        self._rest = rest
         self._index = index
         self._on_change = on_change
         self._tap = tap
         self._socket: _Socket | None = None
         self._outgoing: asyncio.Queue[str] = asyncio.Queue()
-        self._rest = asyncio.Semaphore(_REST_AT_ONCE)
-        self._rest_pause_until = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._flush_due = False
         self._failures = 0
+        """Attempts to connect, in a row, that have brought nothing."""
         self._backoff = Backoff(rng, base_ns=SECOND // 2, cap_ns=30 * SECOND, floor_ns=SECOND // 10)
 
     async def run(self) -> None:
@@ -114,48 +92,57 @@ class Connection:
             group.create_task(self._tick())
             group.create_task(self._send())
             group.create_task(self._poll())
-            try:
-                while True:
-                    await self._connect_once()
-                    await asyncio.sleep(self._backoff.next_ns() / SECOND)
-            finally:
-                for task in self._tasks:
-                    task.cancel()
+            while True:
+                await self._connect_once()
+                await asyncio.sleep(self._backoff.next_ns() / SECOND)
 
     async def _connect_once(self) -> None:
         reason = "closed by the venue"
+        self._failures += 1
         try:
             async with (
                 asyncio.timeout(_CONNECT_TIMEOUT_S) as limit,
                 self._http.ws_connect(
-                    self.session.url, autoping=False, max_msg_size=0, decode_text=False, timeout=_CLOSE_TIMEOUT
+                    self.session.url, autoping=False, max_msg_size=_LARGEST_MESSAGE, decode_text=False, timeout=_CLOSE_TIMEOUT
                 ) as socket,
             ):
                 limit.reschedule(None)
                 self._socket = socket
-                self._failures = 0
                 self.reconnects += 1
                 self._record(EventKind.OPENED, self.session.url.encode())
                 self.session.opened(time.time_ns())
                 self._perform()
                 async with asyncio.timeout(_DAY_S):
                     await self._receive(socket)
+        except asyncio.CancelledError:
+            await self._let_go("")
+            raise
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             reason = f"{type(error).__name__}: {error}"
-            self._failures += self._socket is None
-        finally:
-            if self._socket is not None:
-                self._socket = None
-                while not self._outgoing.empty():
-                    self._outgoing.get_nowait()
+        await self._let_go(reason)
+        log.warning("disconnected", url=self.session.url, reason=reason, failures=self._failures)
+
+    async def _let_go(self, reason: str) -> None:
+        """Forget the connection and whatever was under way on it: no answer to one may reach the next.
+
+        Without a `reason` it was ended by us, and a recording says nothing of that.
+        """
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while not self._outgoing.empty():
+            self._outgoing.get_nowait()
+        if self._socket is not None:
+            self._socket = None
+            if reason:
                 self._record(EventKind.CLOSED, reason.encode())
-                self.session.closed(time.time_ns())
-                self._perform()
-            log.warning("disconnected", url=self.session.url, reason=reason, failures=self._failures)
+            self.session.closed(time.time_ns())
+            self._perform()
 
     async def _receive(self, socket: _Socket) -> None:
         received = self.session.received
-        alive_since = time.monotonic()
+        healthy_at = time.monotonic() + _HEALTHY_S
         text, binary = aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY
         while True:
             message = await socket.receive()
@@ -163,14 +150,15 @@ class Connection:
             if kind is text or kind is binary:
                 data = message.data
                 now_ns = time.time_ns()
+                self._failures = 0
                 if self._tap is not None:
                     self._tap(Event(now_ns, self._index, EventKind.RECEIVED, "", data))
                 received(data, now_ns)
                 if self.session.actions or self.session.changed:
                     self._perform()
-                if alive_since and time.monotonic() - alive_since > 10:
+                if time.monotonic() > healthy_at:
                     self._backoff.reset()
-                    alive_since = 0.0
+                    healthy_at = float("inf")
             elif kind is aiohttp.WSMsgType.PING:
                 await socket.pong(message.data)
             elif kind is aiohttp.WSMsgType.PONG:
@@ -205,17 +193,21 @@ class Connection:
                 for symbol, instrument in self.session.instruments.items():
                     if self._socket is not None:
                         break
-                    options = self.session.options
-                    url = self._adapter.snapshot_url(instrument, options.depth, options.endpoint)
-                    body = await self._get(url)
-                    if body is not None and self._socket is None:
-                        try:
-                            snapshot = self._adapter.parse_snapshot(body)
-                        except ValueError as error:
-                            log.warning("unreadable snapshot", symbol=symbol, error=str(error))
-                            continue
-                        self.session.polled(symbol, snapshot, time.time_ns())
-                        self._perform()
+                    await self._poll_one(symbol, instrument)
+                    await asyncio.sleep(_POLL_PAUSE_S)
+
+    async def _poll_one(self, symbol: str, instrument: Instrument) -> None:
+        options = self.session.options
+        body = await self._rest.get(self._adapter.snapshot_url(instrument, options.depth, options.endpoint))
+        if body is None or self._socket is not None:
+            return
+        try:
+            snapshot = self._adapter.parse_snapshot(body)
+        except UNREADABLE as error:
+            log.warning("unreadable snapshot", symbol=symbol, error=str(error))
+            return
+        self.session.polled(symbol, snapshot, time.time_ns())
+        self._perform()
 
     def _perform(self) -> None:
         for action in self.session.take_actions():
@@ -235,16 +227,16 @@ class Connection:
                 self._outgoing.put_nowait(text)
             case Ping():
                 if self._socket is not None and not self._socket.closed:
-                    self._spawn(self._socket.ping())
+                    self._spawn(_swallow(self._socket.ping()))
             case Fetch(symbol, url):
                 self._spawn(self._fetch(symbol, url))
             case Reconnect(reason):
                 log.warning("reconnecting", url=self.session.url, reason=reason)
                 if self._socket is not None:
-                    self._spawn(self._socket.close())
+                    self._spawn(_swallow(self._socket.close()))
 
     async def _fetch(self, symbol: str, url: str) -> None:
-        body = await self._get(url)
+        body = await self._rest.get(url)
         now_ns = time.time_ns()
         if body is None:
             self.session.fetch_failed(symbol, now_ns)
@@ -254,21 +246,8 @@ class Connection:
             self.session.fetched(symbol, body, now_ns)
         self._perform()
 
-    async def _get(self, url: str) -> bytes | None:
-        async with self._rest:
-            await asyncio.sleep(max(0.0, self._rest_pause_until - time.monotonic()))
-            try:
-                return await get(self._http, url)
-            except VenueHttpError as error:
-                if error.status in (418, 429):
-                    self._rest_pause_until = time.monotonic() + 30
-                log.warning("REST request refused", error=str(error))
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                log.warning("REST request failed", url=url.split("?")[0], error=f"{type(error).__name__}: {error}")
-            return None
-
-    def _spawn(self, coroutine: object) -> None:
-        task = asyncio.ensure_future(_swallow(coroutine))
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -277,10 +256,10 @@ class Connection:
             self._tap(Event(time.time_ns(), self._index, kind, "", data))
 
 
-async def _swallow(coroutine: object) -> None:
+async def _swallow(coroutine: Coroutine[None, None, object]) -> None:
     """Await what may fail because the socket has gone meanwhile: the receive loop notices that itself."""
     try:
-        await coroutine  # type: ignore[misc]
+        await coroutine
     except (aiohttp.ClientError, OSError, RuntimeError):
         return
 
@@ -300,11 +279,13 @@ class FeedTransport:
         tap: Tap | None = None,
     ) -> None:
         step = adapter.limits.symbols_per_connection
+        rest = RestGate(http)
         self.connections = [
             Connection(
                 http,
                 adapter,
                 adapter.session(instruments[start : start + step], options, rng),
+                rest=rest,
                 index=index,
                 rng=rng,
                 on_change=on_change,
