@@ -8,38 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbkube.market.instruments import Instrument, MarketType
+from arbkube.market.instruments import Instrument
 from arbkube.market.verified import VerifiedBook, WithheldReason
 from arbkube.resources.kinds import Channel, Proof
 from arbkube.venues.bybit.adapter import PerpetualAdapter, SpotAdapter
 from arbkube.venues.bybit.session import BybitSession
 from arbkube.venues.session import SECOND, Reconnect, Send, SessionOptions
 from tests.venues.bybit import documented
-from tests.venues.campaign import engine
-from tests.venues.campaign.bybit import BybitMarket, BybitVenue
+from tests.venues.campaign.bybit import BTC, ETH, BybitMarket, instrument
 from tests.venues.campaign.window import Levels
 
 NOW = 1_790_000_000 * SECOND
-FULL = 10**6
-
-
-def instrument(symbol: str, native: str) -> Instrument:
-    return Instrument(
-        venue="bybit",
-        market=MarketType.PERPETUAL,
-        symbol=symbol,
-        native=native,
-        base=symbol.split("-")[0],
-        quote=symbol.split("-")[1],
-        tick=Decimal("0.1"),
-        lot=Decimal("0.001"),
-        min_quantity=Decimal("0.001"),
-        min_notional=Decimal(5),
-    )
-
-
-BTC = instrument("BTC-USDT-PERP", "BTCUSDT")
-ETH = instrument("ETH-USDT-PERP", "ETHUSDT")
 
 
 def opened(
@@ -352,22 +331,3 @@ def test_the_documented_rest_book() -> None:
     assert (snapshot.sequence, snapshot.venue_ns) == (5277055, 1672765737733 * 10**6)
     with pytest.raises(ValueError, match="10001"):
         adapter.parse_snapshot(b'{"retCode":10001,"retMsg":"Not supported symbols","result":{}}')
-
-
-# Mutated frames
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_mutated_frames_never_make_a_wrong_verified_book(seed: int) -> None:
-    report = engine.run(BybitVenue(Random(seed), [BTC, ETH]), frames=6_000, seed=seed)
-    assert report.verified > 1_000
-    assert len(report.mutations) == 7
-    assert {"Gap", "MalformedFrame"} <= set(report.reasons)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(7200)
-def test_a_million_mutated_frames() -> None:
-    report = engine.run(BybitVenue(Random(7), [BTC, ETH]), frames=FULL, seed=7)
-    assert report.verified > FULL // 4
-    assert report.grown_bytes < 8 << 20

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from random import Random
 
 import msgspec
 
-from arbkube.market.instruments import Instrument
+from arbkube.market.instruments import Instrument, MarketType
 from arbkube.resources.kinds import Channel
 from arbkube.venues.bybit.adapter import PerpetualAdapter
 from arbkube.venues.bybit.session import BybitSession
 from arbkube.venues.session import SessionOptions
 from tests.venues.campaign.engine import DEPTH, Genuine, Venue
 from tests.venues.campaign.window import Levels, Window
+
+
+def instrument(symbol: str, native: str) -> Instrument:
+    """A perpetual that a session can be opened for."""
+    return Instrument(
+        venue="bybit",
+        market=MarketType.PERPETUAL,
+        symbol=symbol,
+        native=native,
+        base=symbol.split("-")[0],
+        quote=symbol.split("-")[1],
+        tick=Decimal("0.1"),
+        lot=Decimal("0.001"),
+        min_quantity=Decimal("0.001"),
+        min_notional=Decimal(5),
+    )
+
+
+BTC = instrument("BTC-USDT-PERP", "BTCUSDT")
+ETH = instrument("ETH-USDT-PERP", "ETHUSDT")
 
 
 class BybitMarket:
@@ -64,13 +85,13 @@ class BybitMarket:
 
 
 class BybitVenue(Venue):
-    """`orderbook.50` and `orderbook.1` of several instruments."""
+    """`orderbook.50` and `orderbook.1` of two perpetuals."""
 
     name = "bybit"
 
-    def __init__(self, rng: Random, instruments: list[Instrument]) -> None:
-        self._rng = rng
-        self._instruments = {instrument.native: instrument for instrument in instruments}
+    def __init__(self, seed: int) -> None:
+        self._rng = rng = Random(seed)
+        self._instruments = {instrument.native: instrument for instrument in (BTC, ETH)}
         self._markets = {native: BybitMarket(rng, native) for native in self._instruments}
         self._subscribed: set[str] = set()
 

@@ -8,13 +8,34 @@ from random import Random
 
 import msgspec
 
-from arbkube.market.instruments import Instrument
+from arbkube.market.instruments import Instrument, MarketType
 from arbkube.resources.kinds import Channel
 from arbkube.venues.okx.adapter import PerpetualAdapter
 from arbkube.venues.okx.session import CHECKSUM_DEPTH, WINDOW, OkxSession, checksum
 from arbkube.venues.session import SessionOptions
 from tests.venues.campaign.engine import DEPTH, Genuine, Venue
 from tests.venues.campaign.window import Levels, Window
+
+
+def instrument(symbol: str, native: str, contract_size: str = "1") -> Instrument:
+    """An instrument that a session can be opened for."""
+    return Instrument(
+        venue="okx",
+        market=MarketType.PERPETUAL if native.endswith("SWAP") else MarketType.SPOT,
+        symbol=symbol,
+        native=native,
+        base=symbol.split("-")[0],
+        quote=symbol.split("-")[1],
+        tick=Decimal("0.1"),
+        lot=Decimal("0.00000001"),
+        min_quantity=Decimal("0.00001"),
+        min_notional=Decimal(0),
+        contract_size=Decimal(contract_size),
+    )
+
+
+SPOT = instrument("BTC-USDT", "BTC-USDT")
+SWAP = instrument("BTC-USDT-PERP", "BTC-USDT-SWAP", "0.01")
 
 
 class OkxMarket:
@@ -70,14 +91,14 @@ def _wire(levels: Levels) -> list[list[str]]:
 
 
 class OkxVenue(Venue):
-    """`books` and `bbo-tbt` of several instruments. With `legacy` a checksum proves what a message says, as in 2022."""
+    """`books` and `bbo-tbt` of a pair and a perpetual. With `legacy` a checksum proves what a message says, as in 2022."""
 
-    def __init__(self, rng: Random, instruments: list[Instrument], *, legacy: bool = False) -> None:
+    def __init__(self, seed: int, *, legacy: bool = False) -> None:
         self.name = "okx 2022" if legacy else "okx"
         self.proves_content = legacy
-        self._rng = rng
-        self._instruments = {instrument.native: instrument for instrument in instruments}
-        self._markets = {native: OkxMarket(rng, native, depth=60, legacy=legacy) for native in self._instruments}
+        self._rng = rng = Random(seed)
+        self._instruments = {instrument.native: instrument for instrument in (SPOT, SWAP)}
+        self._markets = {native: OkxMarket(rng, native, depth=30, legacy=legacy) for native in self._instruments}
         self._subscribed: set[tuple[str, str]] = set()
 
     def session(self, rng: Random) -> OkxSession:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import arbkube.venues.kraken.session as kraken
+import arbkube.venues.okx.session as okx
 from arbkube.market.instruments import MarketType
 from arbkube.venues.binance.session import BinanceSession
+from arbkube.venues.bybit.session import BybitSession
 from arbkube.venues.coinbase.session import CoinbaseSession
+from arbkube.venues.okx.session import OkxSession
 from tests import soak_report
+from tests.venues.campaign.bybit import BybitVenue
 from tests.venues.campaign.engine import Venue, Wrong, run
 from tests.venues.campaign.generated import CoinbaseVenue, KrakenVenue
+from tests.venues.campaign.okx import OkxVenue
 from tests.venues.campaign.recorded import BinanceVenue
 
 Make = Callable[[Path, int], Venue]
@@ -23,10 +29,22 @@ VENUES: dict[str, Make] = {
     "binance-usdm": lambda folder, seed: BinanceVenue(folder, MarketType.PERPETUAL, seed),
     "coinbase-spot": lambda _, seed: CoinbaseVenue(seed),
     "kraken-spot": lambda _, seed: KrakenVenue(seed),
+    "okx": lambda _, seed: OkxVenue(seed),
+    "okx-2022": lambda _, seed: OkxVenue(seed, legacy=True),
+    "bybit-linear": lambda _, seed: BybitVenue(seed),
 }
 SHORT = 8_000
 MAY_GROW_BYTES = 8 * 2**20
 """What allocator and interpreter caches may add; a leak of one frame in ten would be more."""
+
+
+class Agreeable(int):
+    """A checksum that equals any other."""
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = int.__hash__
 
 
 @pytest.mark.parametrize("name", VENUES)
@@ -67,12 +85,35 @@ def test_a_session_that_counts_no_messages_is_found_out(monkeypatch: pytest.Monk
 
 
 def test_a_session_without_its_checksum_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Any(int):
-        def __ne__(self, other: object) -> bool:
-            return False
-
-        __hash__ = int.__hash__
-
-    monkeypatch.setattr(kraken, "checksum", lambda asks, bids: Any())
+    monkeypatch.setattr(kraken, "checksum", lambda asks, bids: Agreeable())
     with pytest.raises(Wrong):
         run(KrakenVenue(7), frames=SHORT, seed=11)
+
+
+def test_okx_without_its_chain_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unchained(self: OkxSession, book: Any, chain: Any, update: Any, now_ns: int) -> None:
+        chain.last = -1
+        honest(self, book, chain, update, now_ns)
+
+    honest = OkxSession._update
+    monkeypatch.setattr(OkxSession, "_update", unchained)
+    with pytest.raises(Wrong):
+        run(OkxVenue(7), frames=SHORT, seed=11)
+
+
+def test_okx_without_its_checksum_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(okx, "checksum", lambda bids, asks: Agreeable())
+    with pytest.raises(Wrong):
+        run(OkxVenue(7, legacy=True), frames=SHORT, seed=11)
+
+
+def test_bybit_without_its_chain_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unchained(self: BybitSession, book: Any, chain: Any, data: Any, ms: int, now_ns: int) -> None:
+        if chain.last >= 0:
+            chain.last = data.u - 1
+        honest(self, book, chain, data, ms, now_ns)
+
+    honest = BybitSession._delta
+    monkeypatch.setattr(BybitSession, "_delta", unchained)
+    with pytest.raises(Wrong):
+        run(BybitVenue(7), frames=SHORT, seed=11)

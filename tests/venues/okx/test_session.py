@@ -9,38 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbkube.market.instruments import Instrument, MarketType
+from arbkube.market.instruments import Instrument
 from arbkube.market.verified import VerifiedBook, WithheldReason
 from arbkube.resources.kinds import Channel, Proof
 from arbkube.venues.okx.adapter import PerpetualAdapter, SpotAdapter
 from arbkube.venues.okx.session import OkxSession
 from arbkube.venues.recording import EventKind, Recording
 from arbkube.venues.session import SECOND, Reconnect, Send, SessionOptions
-from tests.venues.campaign.okx import OkxMarket
+from tests.venues.campaign.okx import SPOT, SWAP, OkxMarket, instrument
 from tests.venues.campaign.window import Levels
 from tests.venues.okx import documented
 
 NOW = 1_790_000_000 * SECOND
-
-
-def instrument(symbol: str, native: str, contract_size: str = "1") -> Instrument:
-    return Instrument(
-        venue="okx",
-        market=MarketType.PERPETUAL if native.endswith("SWAP") else MarketType.SPOT,
-        symbol=symbol,
-        native=native,
-        base=symbol.split("-")[0],
-        quote=symbol.split("-")[1],
-        tick=Decimal("0.1"),
-        lot=Decimal("0.00000001"),
-        min_quantity=Decimal("0.00001"),
-        min_notional=Decimal(0),
-        contract_size=Decimal(contract_size),
-    )
-
-
-SPOT = instrument("BTC-USDT", "BTC-USDT")
-SWAP = instrument("BTC-USDT-PERP", "BTC-USDT-SWAP", "0.01")
 
 
 def opened(
