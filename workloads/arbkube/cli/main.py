@@ -218,10 +218,15 @@ def run(command: Callable[[], object]) -> int:
         return error.code
     except BrokenPipeError:
         return ExitCode.OK
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        print("remedy: check that the path exists and may be read and written, and that the disk is not full", file=sys.stderr)
+        return ExitCode.ENVIRONMENT
     except KeyboardInterrupt:
         return 130
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else ExitCode.FAILED
+        return end.code if isinstance(end.code, int) else ExitCode.OK if end.code is None else ExitCode.FAILED
     return ExitCode.OK
 
 

@@ -21,12 +21,14 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from arbkube.cli.durations import seconds
 from arbkube.cli.errors import ArbError, ExitCode
 from arbkube.cli.inputs import load_valid
+from arbkube.cli.outputs import check_writable, write_whole
 from arbkube.cli.report import FeedReport, Report, combine, encode_report, feed_report, strategy_report
 from arbkube.cli.supervisor import read_run_file
 from arbkube.execution.report import execution_figures
 from arbkube.market.instruments import Fees, Instrument
 from arbkube.market.verified import total_counts
 from arbkube.plan.documents import ExecutorDocument
+from arbkube.pods.runtime import end
 from arbkube.replay.build import FeedSetup, InstrumentsFile, ReplayError, build_feeds, build_strategies, set_up_feeds
 from arbkube.replay.run import Replay, ReplayFeed, ReplayStrategy, VirtualClock
 from arbkube.resources.kinds import VenueFeedSpec
@@ -49,6 +51,7 @@ def run_record(manifests: Path, *, feed: str, out: Path, duration: str, simulato
         raise ArbError(f"no VenueFeed {feed}", remedy=f"{manifests} has: {known}", code=ExitCode.USAGE)
     if out.exists():
         raise ArbError(f"{out} exists", remedy="give another --out; a recording is never written over", code=ExitCode.USAGE)
+    check_writable(out, option="--out")
     if found.spec.venue.startswith(CCXT):
         raise ArbError(
             f"feed {feed} comes through ccxt, which keeps its raw frames to itself",
@@ -68,7 +71,9 @@ def run_record(manifests: Path, *, feed: str, out: Path, duration: str, simulato
         count = asyncio.run(_record(feed, found.spec, out, limit_s, simulator))
     except UNAVAILABLE as error:
         raise ArbError(
-            f"{type(error).__name__}: {error}", remedy="check the venue's address and the instruments", code=ExitCode.FAILED
+            f"{type(error).__name__}: {error}",
+            remedy="check the venue's address, the instruments and the place of --out",
+            code=ExitCode.FAILED,
         ) from error
     typer.echo(f"{out}: {count} events")
 
@@ -98,8 +103,7 @@ async def _record(name: str, spec: VenueFeedSpec, out: Path, limit_s: float | No
         try:
             await _until(stop, limit_s, writers[0], running)
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            await end([running])
             writers[0].close()
     finally:
         await source.close()
@@ -130,7 +134,8 @@ async def _until(stop: asyncio.Event, limit_s: float | None, writer: Writer, run
     while not stop.is_set() and (limit_s is None or time.monotonic() - started < limit_s):
         left = _FLUSH_S if limit_s is None else min(_FLUSH_S, limit_s - (time.monotonic() - started))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), max(0.0, left))
+            async with asyncio.timeout(max(0.0, left)):
+                await stop.wait()
         writer.flush()
         if running.done():
             running.result()
@@ -142,6 +147,8 @@ def run_replay(
     files: Sequence[Path], *, manifests: Path | None, report: Path | None, instruments: Path | None, as_json: bool
 ) -> None:
     """Replay `files` together. Raises ArbError."""
+    if report is not None:
+        check_writable(report, option="--report")
     resources = load_valid(manifests) if manifests is not None else None
     given = _instruments_file(instruments) if instruments is not None else None
     try:
@@ -159,10 +166,7 @@ def run_replay(
     result = _report(replay, setups, documents)
     content = encode_report(result)
     if report is not None:
-        try:
-            report.write_bytes(content)
-        except OSError as error:
-            raise ArbError(f"{report}: {error.strerror}", remedy="give another --report", code=ExitCode.ENVIRONMENT) from error
+        write_whole(report, content)
     if as_json:
         typer.echo(content.decode(), nl=False)
     else:

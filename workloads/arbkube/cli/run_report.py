@@ -84,12 +84,16 @@ def _figures(journal: Path, document: ExecutorDocument, since_ns: int) -> Execut
         points = reader.equity(limit=1_000_000)
         during = [point for point in points if point.at_ns >= since_ns]
         before = next((point for point in points if point.at_ns < since_ns), None)
+        trades = [trade for trade in reader.trades_in_order() if trade.intent.created_ns >= since_ns]
+        booked_ns = max((fill.at_ns for trade in trades for fill in trade.fills), default=0)
+        # An executor that was killed at the end left fills that none of its marks knows.
+        last = during[0] if during and during[0].at_ns >= booked_ns else None
         return execution_figures(
             profit_asset=profit_asset,
-            trades=[trade for trade in reader.trades_in_order() if trade.intent.created_ns >= since_ns],
+            trades=trades,
             refusals=reader.refusals(since_ns=since_ns),
-            first=during[-1] if during else None,
-            last=_since(before, during[0]) if during else None,
+            first=next((point for point in reversed(during) if point.inventory is not None), None),
+            last=_since(before, last) if last is not None else None,
         )
     finally:
         reader.close()

@@ -22,8 +22,9 @@ from typing import IO
 import msgspec
 import redis.asyncio as redis
 import structlog
+from redis.exceptions import RedisError
 
-from arbkube.cli.servers import Server, bus_server, control_server
+from arbkube.cli.servers import Server, ServerError, bus_server, control_server
 from arbkube.plan.documents import encode_document
 from arbkube.plan.planning import Plan, Role, Workload
 from arbkube.pods.runtime import STATUS_PREFIX, PodStatus
@@ -34,6 +35,9 @@ _RESTART_BASE_S = 0.2
 _RESTART_CAP_S = 10.0
 _HEALTHY_AFTER_S = 20.0
 _STOP_TIMEOUT_S = 60.0
+_LOCK_TIMEOUT_S = 0.5
+"""A reader that looks whether something runs holds the lock for an instant."""
+_SERVER_PATIENCE_S = 5.0
 
 
 class StateLockedError(Exception):
@@ -55,17 +59,22 @@ class RunFile(msgspec.Struct, kw_only=True):
 
 
 def lock_state(state: Path) -> IO[str]:
-    """Hold the state directory for as long as the returned file is open. Raises StateLockedError naming the holder."""
+    """Hold the state directory while the returned file is open. Raises StateLockedError naming the holder, or OSError."""
     state.mkdir(parents=True, exist_ok=True)
     file = (state / "lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
-        raise StateLockedError(
-            f"{state} is in use by another `arb up` (pid {holder}): stop it, or give this one --state DIR"
-        ) from None
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise StateLockedError(f"{state} is in use by another `arb up` (pid {holder})") from None
+        break
     file.seek(0)
     file.truncate()
     file.write(str(os.getpid()))
@@ -74,19 +83,28 @@ def lock_state(state: Path) -> IO[str]:
 
 
 def read_run_file(state: Path) -> RunFile | None:
-    """The run file of `state`, or None where nothing runs (any more)."""
+    """The run file of `state`, or None where nothing runs. The lock says so: a process id may be another's by now."""
     try:
-        run = msgspec.json.decode((state / "run.json").read_bytes(), type=RunFile)
+        with (state / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _last_run(state)
+    except OSError:
+        return None
+    return None
+
+
+def _last_run(state: Path) -> RunFile | None:
+    try:
+        return msgspec.json.decode((state / "run.json").read_bytes(), type=RunFile)
     except (OSError, msgspec.MsgspecError):
         return None
-    return run if _is_alive(run.pid) else None
 
 
 def end_leftover_servers(state: Path) -> None:
     """End servers that a killed supervisor left behind: two writers of one append-only file would destroy it."""
-    try:
-        run = msgspec.json.decode((state / "run.json").read_bytes(), type=RunFile)
-    except (OSError, msgspec.MsgspecError):
+    run = _last_run(state)
+    if run is None:
         return
     for pid in run.servers.values():
         try:
@@ -95,9 +113,15 @@ def end_leftover_servers(state: Path) -> None:
             continue
         if b"valkey-server" in command and str(state).encode() in command:
             os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + _SERVER_PATIENCE_S
             while _is_alive(pid) and time.monotonic() < deadline:
                 time.sleep(0.05)
+    for url in (run.bus, run.control):
+        path = Path(url.removeprefix("unix://"))
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+    (state / "run.json").unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:
@@ -166,7 +190,9 @@ class Supervisor:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
-        statuses = await self.statuses()
+        statuses = {}
+        with contextlib.suppress(RedisError, OSError, TimeoutError):  # it may never have started
+            statuses = await self.statuses()
         await self._client.aclose()
         await asyncio.to_thread(self._bus.stop)
         await asyncio.to_thread(self._control.stop)
@@ -176,7 +202,7 @@ class Supervisor:
         return statuses
 
     async def statuses(self) -> dict[str, PodStatus]:
-        """The latest heartbeat of each pod that has one."""
+        """The latest heartbeat of each pod that has one. Raises RedisError, OSError or TimeoutError."""
         return await read_statuses(self._client, [child.workload.name for child in self.children])
 
     def _write_run_file(self) -> None:
@@ -205,15 +231,18 @@ class Supervisor:
         while not self._stopping:
             started = time.monotonic()
             log_path = self._state / "logs" / f"{child.workload.name}.log"
-            with log_path.open("ab") as output:
-                child.process = await asyncio.create_subprocess_exec(
-                    *self._command(child.workload),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                )
-            child.last_exit = await child.process.wait()
+            try:
+                with log_path.open("ab") as output:
+                    child.process = await asyncio.create_subprocess_exec(
+                        *self._command(child.workload),
+                        stdin=asyncio.subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=output,
+                        start_new_session=True,
+                    )
+                child.last_exit = await child.process.wait()
+            except OSError as error:
+                log.error("pod cannot be started", pod=child.workload.name, error=str(error))
             if self._stopping:
                 return
             failures = 0 if time.monotonic() - started > _HEALTHY_AFTER_S else failures + 1
@@ -228,8 +257,12 @@ class Supervisor:
             for server in (self._control, self._bus):
                 if not server.alive and not self._stopping:
                     log.warning("server ended", server=server.name)
-                    await asyncio.to_thread(server.start)
-                    self._write_run_file()
+                    try:
+                        await asyncio.to_thread(server.start)
+                        self._write_run_file()
+                    except (ServerError, OSError) as error:
+                        log.error("server cannot be started", server=server.name, error=str(error))
+                        await asyncio.sleep(_RESTART_CAP_S / 10)
 
     def _command(self, workload: Workload) -> Sequence[str]:
         port = self._simulator.rsplit(":", 1)[1] if workload.role is Role.SIMULATOR else "0"
@@ -241,6 +274,7 @@ class Supervisor:
             *("--bus", self._bus.url, "--control", self._control.url),
             *("--state", str(self._state / "journal")),
             *("--port", port, "--simulator", self._simulator),
+            *("--supervisor", str(os.getpid())),
         ]
 
     async def _wait_for_port(self) -> None:

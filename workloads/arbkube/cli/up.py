@@ -6,6 +6,7 @@ For: the run from the first server to the report. May not: decide what runs (`pl
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 import time
@@ -13,12 +14,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import structlog
+from redis.exceptions import RedisError
 from rich.console import Console
 from rich.live import Live
 
 from arbkube.cli.durations import seconds
 from arbkube.cli.errors import ArbError, ExitCode
 from arbkube.cli.inputs import load_valid
+from arbkube.cli.outputs import check_writable, write_whole
 from arbkube.cli.report import Report, encode_report
 from arbkube.cli.run_report import report_of_run
 from arbkube.cli.servers import ServerError
@@ -26,6 +29,7 @@ from arbkube.cli.supervisor import StateLockedError, Supervisor, end_leftover_se
 from arbkube.cli.table import PAPER, render, summary
 from arbkube.plan.planning import Plan
 from arbkube.plan.planning import plan as plan_of
+from arbkube.pods.runtime import PodStatus
 from arbkube.resources.loading import Resources
 from arbkube.venues.catalog import CCXT
 
@@ -36,28 +40,38 @@ _LINE_S = 5.0
 def run_up(directory: Path, *, duration: str, report: Path | None, state: Path) -> None:
     """Run until the duration is over or a signal comes. Raises ArbError."""
     limit_s = seconds(duration, option="--for")
+    if report is not None:
+        check_writable(report, option="--report")
     resources = load_valid(directory)
     plan = plan_of(resources)
     _require_extras(resources)
-    if report is not None and not report.parent.resolve().is_dir():
-        raise ArbError(f"--report {report}: no such directory", remedy="make it first", code=ExitCode.USAGE)
+    if not plan.workloads:
+        raise ArbError(
+            f"{directory}: there is nothing to run: no VenueFeed or ArbStrategy that is not suspended",
+            remedy="begin with manifests/quickstart",
+            code=ExitCode.INVALID,
+        )
     structlog.configure(
         processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     try:
         lock = lock_state(state)
-    except (StateLockedError, OSError) as error:
-        raise ArbError(str(error), remedy="one state directory, one `arb up`", code=ExitCode.ENVIRONMENT) from error
+    except StateLockedError as error:
+        raise ArbError(str(error), remedy="stop it, or give this one --state DIR", code=ExitCode.ENVIRONMENT) from error
+    except OSError as error:
+        raise ArbError(
+            f"{state} cannot be the state directory: {error.strerror}", remedy="give another --state", code=ExitCode.ENVIRONMENT
+        ) from error
     with lock:
         end_leftover_servers(state.resolve())
         try:
             result = asyncio.run(_run(plan, directory=directory, limit_s=limit_s, state=state))
         except ServerError as error:
             raise ArbError(str(error), remedy="`arb doctor` checks the machine", code=ExitCode.ENVIRONMENT) from error
-    if report is not None:
-        report.write_bytes(encode_report(result))
     _print_end(result, report)
+    if report is not None:
+        write_whole(report, encode_report(result))
 
 
 def _require_extras(resources: Resources) -> None:
@@ -79,7 +93,9 @@ async def _run(plan: Plan, *, directory: Path, limit_s: float | None, state: Pat
     console = Console(stderr=True)
     supervisor = Supervisor(plan, state=state, directory=directory)
     started_ns, started = time.time_ns(), time.monotonic()
-    console.print(f"[bold yellow]{PAPER}[/]. {len(plan.workloads)} pods, state in {state}, logs in {state}/logs")
+    console.print(
+        f"[bold yellow]{PAPER}[/]. {len(plan.workloads)} pods, state in {state}, logs in {state}/logs", soft_wrap=True
+    )
     try:
         await supervisor.start()
         await _watch(supervisor, console, stop, started, limit_s)
@@ -102,6 +118,7 @@ async def _watch(supervisor: Supervisor, console: Console, stop: asyncio.Event, 
     expected = {child.workload.name: child.workload.role.value.lower() for child in supervisor.children}
     live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
     next_line = started
+    statuses: dict[str, PodStatus] = {}
     if live is not None:
         live.start()
     try:
@@ -109,7 +126,8 @@ async def _watch(supervisor: Supervisor, console: Console, stop: asyncio.Event, 
             elapsed = time.monotonic() - started
             if limit_s is not None and elapsed >= limit_s:
                 return
-            statuses = await supervisor.statuses()
+            with contextlib.suppress(RedisError, OSError, TimeoutError):  # the control server may be starting again
+                statuses = await supervisor.statuses()
             if live is not None:
                 restarts = {child.workload.name: child.restarts for child in supervisor.children}
                 live.update(render(statuses, expected=expected, restarts=restarts, elapsed_s=elapsed), refresh=True)
@@ -117,10 +135,9 @@ async def _watch(supervisor: Supervisor, console: Console, stop: asyncio.Event, 
                 next_line += _LINE_S
                 console.print(summary(statuses, expected=len(expected), elapsed_s=elapsed), highlight=False, soft_wrap=True)
             pause = _REFRESH_S if limit_s is None else max(0.0, min(_REFRESH_S, limit_s - elapsed))
-            try:
-                await asyncio.wait_for(stop.wait(), pause)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await stop.wait()
     finally:
         if live is not None:
             live.stop()
@@ -132,10 +149,11 @@ def _print_end(report: Report, path: Path | None) -> None:
         f"[bold yellow]PAPER[/] {report.duration_ns / 1e9:.1f} s: {report.round_trips} round trips, {report.fills} fills, "
         f"fees {_amounts(report.fees)}, PnL {_amounts(report.pnl)}",
         highlight=False,
+        soft_wrap=True,
     )
     console.print("[dim]what was seen: arb opportunities · what was done: arb trades[/]")
     if path is not None:
-        console.print(f"[dim]report: {path}[/]")
+        console.print(f"[dim]report: {path}[/]", soft_wrap=True)
 
 
 def _amounts(amounts: object) -> str:
