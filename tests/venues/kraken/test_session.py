@@ -172,6 +172,19 @@ def test_an_update_of_nobodys_book_voids_all(session: KrakenSession) -> None:
     assert session.books["BTC-USD"].withheld is WithheldReason.MALFORMED
 
 
+def test_a_checksum_that_matches_settles_what_garbage_put_in_doubt(session: KrakenSession) -> None:
+    session.received(SNAPSHOT, NOW)
+    session.take_actions()
+    session.received(b"garbage", NOW)
+    assert session.books["BTC-USD"].withheld is WithheldReason.MALFORMED
+    session.received(update(crc=3310070434), NOW)
+    assert session.books["BTC-USD"].withheld is None
+    for tenth in range(1, 20):
+        session.received(b'{"channel":"heartbeat"}', NOW + tenth * SECOND // 10)
+        session.tick(NOW + tenth * SECOND // 10)
+    assert sent(session) == [], "a verified book is not taken away to be asked for again"
+
+
 def test_a_refused_subscription_is_asked_for_again(session: KrakenSession) -> None:
     session.take_actions()
     session.received(REFUSED, NOW)

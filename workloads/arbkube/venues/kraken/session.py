@@ -185,6 +185,8 @@ class KrakenSession(Session):
             return
         book.counts.checksums_matched += 1
         book.counts.updates += 1
+        # Whatever was in doubt, this is the venue's book: what was to be asked for again need not be.
+        self.got_snapshot(book.symbol)
         self.prove(book, epoch_ns(data.timestamp), now_ns)
 
     def _lose(self, book: VerifiedBook, reason: WithheldReason, now_ns: int) -> None:
