@@ -175,7 +175,7 @@ class Judge:
         self.open[chance] = None
 
     def _stay(self, chance: Chance, edge: float, reason: SkipReason, now_ns: int) -> None:
-        if chance.state is State.TAKEN:
+        if chance.state is State.TAKEN or reason is SkipReason.EPISODE_OPEN:
             self.counts[SkipReason.EPISODE_OPEN.value] += 1
             chance.reason = SkipReason.EPISODE_OPEN
             return

@@ -28,7 +28,7 @@ class SkipReason(StrEnum):
     CLOCK_UNKNOWN = "ClockUnknown"
     """A leg's feed has not measured its clock offset."""
     BELOW_ENTER_EDGE = "BelowEnterEdge"
-    """The net edge is positive or not, but below `enterEdge`."""
+    """The net edge of the best levels, or the average of every quantity that could be ordered, is below `enterEdge`."""
     IMPLAUSIBLE_EDGE = "ImplausibleEdge"
     """The net edge is above `maxPlausibleEdge`: a different asset under one ticker, or a halted wallet. Logged, not traded."""
     BELOW_MINIMUM = "BelowMinimum"
@@ -40,7 +40,7 @@ class SkipReason(StrEnum):
     BASIS_NOT_ALLOWED = "BasisNotAllowed"
     """The legs are different market types of one asset and `allowBasis` is false."""
     EPISODE_OPEN = "EpisodeOpen"
-    """This identity's episode has already given its one opportunity."""
+    """This episode has already given its one opportunity, or another choice of markets for the same cycle has."""
 
 
 class Leg(msgspec.Struct, frozen=True, kw_only=True):

@@ -91,6 +91,8 @@ class CycleSearch:
         hops: dict[Hop, None] = {}
         for book in changed:
             hops.update(dict.fromkeys(self._graph.reprice(book)))
+        for hop in hops:
+            hop.pending = False  # unless what follows finds that there is more to look at
         looked: set[Ring] = set()
         if self._judge.open:
             moved = {book.index for book in changed}
@@ -113,7 +115,6 @@ class CycleSearch:
         counts = self._judge.counts
         unknown = scores.count(NOWHERE)
         counts[SkipReason.NO_BOOK.value] += unknown
-        hop.pending = False
         best = max(scores)
         threshold = self._threshold
         if best < threshold:
@@ -141,9 +142,12 @@ class CycleSearch:
 
     def _look(self, ring: Ring, balances: Balances | None, now_ns: int) -> None:
         looked = [chance for chance in self._of_ring.get(ring, ()) if chance.state is not State.IDLE]
+        looked.sort(key=lambda chance: chance.state is not State.TAKEN)
+        taken = False
         for chance in looked:
-            self._consider(chance, balances, now_ns)
-        if any(chance.state is State.TAKEN for chance in looked):
+            self._consider(chance, balances, now_ns, taken=taken)
+            taken = taken or chance.state is State.TAKEN
+        if taken:
             return
         for legs in ring.combinations(self._threshold, MAX_COMBINATIONS):
             chance = self._chance(ring, legs)
@@ -152,7 +156,8 @@ class CycleSearch:
                 if chance.state is State.TAKEN:
                     return
 
-    def _consider(self, chance: RingChance, balances: Balances | None, now_ns: int) -> None:
+    def _consider(self, chance: RingChance, balances: Balances | None, now_ns: int, *, taken: bool = False) -> None:
+        """Draw the conclusion. `taken`: another choice of the ring's markets is in a taken episode."""
         judge = self._judge
         reason = self._obstacle(chance, now_ns)
         if reason is not None:
@@ -165,7 +170,7 @@ class CycleSearch:
             judge.below(chance, edge, SkipReason.BELOW_ENTER_EDGE, now_ns)
         elif edge > self._max_plausible:
             judge.skipped(chance, edge, SkipReason.IMPLAUSIBLE_EDGE, now_ns)
-        elif chance.state is State.TAKEN:
+        elif taken or chance.state is State.TAKEN:
             judge.skipped(chance, edge, SkipReason.EPISODE_OPEN, now_ns)
         else:
             self._size(chance, edge, balances, now_ns)
