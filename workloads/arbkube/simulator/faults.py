@@ -52,7 +52,7 @@ class FaultRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     fault: Fault
     symbol: str = ""
     """Venue-neutral; empty means every instrument of the feed."""
-    count: int = msgspec.field(default=1)
+    count: int = 1
     duration_ms: int = 0
     by_ms: int = 0
 
@@ -91,8 +91,10 @@ class Faults:
             self.skew_ns = request.by_ms * 10**6
 
     def clear(self) -> None:
-        """End every fault that lasts; what it broke stays for clients to repair."""
-        self.__init__(self._symbols)  # type: ignore[misc]
+        """End every fault that is going on or still to come; what one has broken is for clients to repair."""
+        self.skew_ns = self.delay_ns = 0
+        self._left.clear()
+        self._until.clear()
 
     def take(self, fault: Fault, symbol: str) -> bool:
         """Use up one of a counted fault, if there is one left."""

@@ -45,7 +45,9 @@ _RULES = frozenset(
 class _Diff(msgspec.Struct):
     e: str = ""
     s: str = ""
+    U: int = 0
     u: int = 0
+    pu: int = -1
     b: list[Level] | str = ""
     a: list[Level] | str = ""
 
@@ -80,17 +82,30 @@ class _State:
         depth = _depth.decode(body)
         self._book.replace(depth.bids, depth.asks)
         self._last = depth.last_update_id
-        for diff in self._early:
-            self.apply(diff)
+        early = list(self._early)
         self._early.clear()
-        self.known.set()
+        for diff in early:
+            self.apply(diff)
+        if self._last:
+            self.known.set()
 
     def apply(self, diff: _Diff) -> None:
+        """A recorded diff. Where one before it is missing, nothing is known until the next snapshot."""
+        previous = diff.pu if diff.pu >= 0 else diff.U - 1
+        if self._last and previous > self._last:
+            self.forget()
         if not self._last:
             self._early.append(diff)
         elif diff.u > self._last and isinstance(diff.b, list) and isinstance(diff.a, list):
             self._book.apply(diff.b, diff.a)
             self._last = diff.u
+
+    def forget(self) -> None:
+        """What is known is out of date: a recorded connection ended, or lost something."""
+        self._last = 0
+        self._early.clear()
+        self.known.clear()
+        self.asked.clear()
 
     def body(self, limit: int) -> bytes:
         return json({"lastUpdateId": self._last, "bids": self._book.bids(limit), "asks": self._book.asks(limit)})
@@ -162,6 +177,8 @@ class Player:
                 case EventKind.FETCHED:
                     await self._snapshot(event)
                 case EventKind.CLOSED:
+                    for native in self._groups[event.connection]:
+                        self._states[native].forget()
                     client = self._clients.pop(event.connection, None)
                     if client is not None:
                         await client.socket.close()
