@@ -41,6 +41,8 @@ class ResourceAmounts(Spec, frozen=True, kw_only=True):
 
 
 class Workload(Spec, frozen=True, kw_only=True):
+    """Part of the plan and of the pod's shape; `arb up` runs plain processes and leaves their size to the machine."""
+
     requests: Annotated[ResourceAmounts, field("What the pod is scheduled by.")] = ResourceAmounts()
     limits: Annotated[ResourceAmounts, field("What the pod may not exceed.")] = ResourceAmounts()
 
@@ -120,7 +122,7 @@ class VenueFeedSpec(Spec, frozen=True, kw_only=True):
     channels: Annotated[
         tuple[Channel, ...],
         msgspec.Meta(min_length=1, max_length=2),
-        field("`Book` is always there; `Ticker` adds a check of every book top against the venue's own."),
+        field("`Book` is always there; `Ticker` (binance, okx, bybit) also checks book tops against the venue's own."),
     ] = (Channel.BOOK,)
     depth: Annotated[int, msgspec.Meta(ge=1, le=200), field("Levels a side that are published.")] = 20
     integrity: Annotated[Integrity, field("What a book must prove.")] = Integrity()

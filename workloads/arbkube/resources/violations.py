@@ -68,6 +68,8 @@ class Reason(StrEnum):
     """Base and quote are the same asset, or the asset is spelled as only one venue spells it."""
     PROOF_NOT_OFFERED = "ProofNotOffered"
     """A proof is demanded that the venue cannot give: every book would be withheld."""
+    CHANNEL_NOT_OFFERED = "ChannelNotOffered"
+    """A channel that this venue's protocol cannot serve for what it is meant for."""
     BOOK_REQUIRED = "BookRequired"
     """Channels without `Book`."""
     NOT_SIMULATED = "NotSimulated"

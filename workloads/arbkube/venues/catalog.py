@@ -23,6 +23,9 @@ _PROOFS: dict[tuple[str, MarketType], frozenset[Proof]] = {
     ("bybit", MarketType.PERPETUAL): frozenset({Proof.CHAIN}),
 }
 
+_WITH_TICKER = frozenset({"binance", "okx", "bybit"})
+"""Venues whose best-price stream carries the number of the update it speaks of, so that a book top can be held against it."""
+
 VENUES: tuple[str, ...] = tuple(dict.fromkeys(venue for venue, _ in _PROOFS))
 """Venues with an adapter of their own; each has a simulated form."""
 
@@ -37,3 +40,8 @@ def markets(venue: str) -> tuple[MarketType, ...]:
 def proofs(venue: str, market: MarketType) -> frozenset[Proof]:
     """What proves a book of this venue and market. Through ccxt nothing does: only the connection's liveness is known."""
     return _PROOFS.get((venue, market), frozenset())
+
+
+def has_ticker(venue: str) -> bool:
+    """Whether the channel `Ticker` can check book tops of this venue."""
+    return venue in _WITH_TICKER

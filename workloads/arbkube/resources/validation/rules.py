@@ -84,6 +84,12 @@ def _book_channel(spec: VenueFeedSpec) -> Iterator[Problem]:
         yield Problem(_at("channels"), Reason.BOOK_REQUIRED, "must contain Book: everything else only checks it")
 
 
+def _ticker(spec: VenueFeedSpec) -> Iterator[Problem]:
+    if Channel.TICKER in spec.channels and catalog.markets(spec.venue) and not catalog.has_ticker(spec.venue):
+        message = f"{spec.venue}'s best prices do not say which state of the book they are of: leave Ticker out"
+        yield Problem(_at("channels", spec.channels.index(Channel.TICKER)), Reason.CHANNEL_NOT_OFFERED, message)
+
+
 def _proofs(spec: VenueFeedSpec) -> Iterator[Problem]:
     if spec.market not in catalog.markets(spec.venue):
         return
@@ -112,6 +118,7 @@ FEED_RULES = (
     Rule(("venue", "market"), _venue),  # the adapter exists and serves this market
     Rule(("instruments", "market"), _instruments),  # instruments are of the feed's market and spelled venue-neutrally
     Rule(("channels",), _book_channel),  # a feed without books feeds nothing
+    Rule(("venue", "channels"), _ticker),  # Ticker checks tops, where the venue lets it
     Rule(("venue", "market", "integrity.require"), _proofs),  # no proof is demanded that the venue lacks
     Rule(("simulated", "endpoint"), _one_source),  # one place to get the data from
     Rule(("simulated", "venue"), _simulated),  # the simulator speaks the venue's protocol
