@@ -40,7 +40,7 @@ from arbkube.resources.scalars import Bps
 from arbkube.storage.executor import SqliteExecutorStore
 from arbkube.venues.defaults import DATE, default_instruments
 from arbkube.venues.framing import Framer
-from arbkube.venues.recording import Header, Recording
+from arbkube.venues.recording import Header, Recording, unusable_rules
 from arbkube.venues.registry import adapter as adapter_of
 from arbkube.venues.session import SessionOptions
 
@@ -211,6 +211,9 @@ def _rules(recording: Recording, given: InstrumentsFile | None) -> tuple[list[In
     if header.instruments is not None:
         return list(header.instruments), "recording"
     if given is not None:
+        unusable = unusable_rules(given.instruments)
+        if unusable:
+            raise ReplayError(f"the instruments file makes no sense: {unusable}")
         by_native = {i.native: i for i in given.instruments if (i.venue, i.market) == (header.venue, header.market)}
         missing = [native for native in header.natives if native not in by_native]
         if missing:

@@ -22,7 +22,7 @@ from arbkube.market.verified import VerifiedBook
 from arbkube.replay.source import Source
 from arbkube.storage.executor import SqliteExecutorStore
 from arbkube.venues.framing import PULSE_NS, Framer
-from arbkube.venues.recording import Event
+from arbkube.venues.recording import LONGEST_GAP_NS, Event, RecordingError
 from arbkube.venues.session import SECOND, Session
 
 _TICK_NS = SECOND // 10
@@ -70,7 +70,6 @@ class ReplayStrategy:
         self.feeds = frozenset(feeds)
         self.detector = detector
         self.driver = driver
-        self.sightings: list[Sighting] = []
         self.equity: list[EquityPoint] = []
         self.refusals: dict[str, int] = {}
 
@@ -89,11 +88,16 @@ class Replay:
         self._next_pulse_ns = 0
 
     def run(self, strategies: Sequence[ReplayStrategy], progress: Progress | None = None) -> None:
-        """Replay every event. Raises RecordingError at the first line that is none."""
+        """Replay every event. Raises RecordingError at the first line that is none, and where time leaps."""
         self.strategies = list(strategies)
         for feed, source, event in self._merged():
-            if not self.first_ns:
+            if not self.events:
                 self._begin(event.ns)
+            elif event.ns - self.clock.now_ns >= LONGEST_GAP_NS:
+                raise RecordingError(
+                    f"{source.recording.path.name}: begins or goes on a day or more after everything before it: replay apart "
+                    "what was not recorded together"
+                )
             self._advance(event.ns)
             session = source.apply(event, self.clock.now_ns)
             self._flush(feed, source, session)
@@ -178,7 +182,6 @@ class Replay:
                 self._see(strategy, strategy.detector.on_batch(batch, now_ns))
 
     def _see(self, strategy: ReplayStrategy, sightings: list[Sighting]) -> None:
-        strategy.sightings.extend(sightings)
         for sighting in sightings:
             if sighting.opportunity is not None:
                 self._take(strategy, strategy.driver.on_opportunity(sighting.opportunity, self.clock.now_ns))
@@ -197,12 +200,18 @@ class Replay:
             self._see(strategy, strategy.detector.on_balances(balances, self.clock.now_ns))
 
     def _settle(self) -> None:
-        """Let orders that are under way come to their end, on the books as the recording left them."""
+        """Let orders that are under way come to their end, on the books as the recordings left them."""
         end_ns = self.last_ns + _SETTLE_NS
+        while True:
+            open_ones = [strategy for strategy in self.strategies if strategy.engine.live_intents]
+            if not open_ones:
+                break
+            strategy = min(open_ones, key=lambda one: one.driver.next_deadline())
+            if strategy.driver.next_deadline() > end_ns:
+                break
+            self.clock.now_ns = max(self.clock.now_ns, strategy.driver.next_deadline())
+            self._take(strategy, strategy.driver.on_time(self.clock.now_ns))
         for strategy in self.strategies:
-            while strategy.engine.live_intents and strategy.driver.next_deadline() <= end_ns:
-                self.clock.now_ns = max(self.clock.now_ns, strategy.driver.next_deadline())
-                self._take(strategy, strategy.driver.on_time(self.clock.now_ns))
             strategy.driver.stop(self.clock.now_ns)
 
 

@@ -19,22 +19,12 @@ import msgspec
 from arbkube.market.book import TextBook
 from arbkube.market.instruments import Instrument
 from arbkube.venues.recording import Event, EventKind, Recording
-from arbkube.venues.session import Adapter, Fetch, Session, SessionOptions
+from arbkube.venues.session import SECOND, UNREADABLE, Adapter, Fetch, Session, SessionOptions
+
+_PATIENCE_NS = 10 * SECOND
+"""How long a recorded snapshot may be away when it is asked for: as long as a request may take."""
 
 _Levels = list[tuple[str, str]]
-
-
-class _Event(msgspec.Struct):
-    """A diff (levels) or a bookTicker (prices)."""
-
-    u: int
-    b: _Levels | str
-    a: _Levels | str
-    s: str
-
-
-class _Wrapped(msgspec.Struct):
-    data: _Event
 
 
 class Source:
@@ -53,14 +43,14 @@ class Source:
         ]
         self.snapshots_recorded = 0
         self.snapshots_rebuilt = 0
-        self._native_to_symbol = {instrument.native: instrument.symbol for instrument in instruments}
-        self._natives = {instrument.symbol: instrument.native for instrument in instruments}
+        self._to_symbol = {instrument.native: instrument.symbol for instrument in instruments}
         self._events = 0
-        self._fetches_to_come: dict[str, int] = {}
+        self._shadow = _Shadow(recording, self._to_symbol)
+        self._fetches: dict[str, deque[int]] = {instrument.symbol: deque() for instrument in instruments}
+        """When each symbol's recorded snapshots are still to come."""
         for event in recording.events():
             if event.kind is EventKind.FETCHED:
-                symbol = self._symbol_of(event)
-                self._fetches_to_come[symbol] = self._fetches_to_come.get(symbol, 0) + 1
+                self._fetches[_symbol_of(event, self._to_symbol)].append(event.ns)
 
     def events(self) -> Iterator[Event]:
         """The recording's events, in its order."""
@@ -83,8 +73,8 @@ class Source:
             case EventKind.CLOSED:
                 session.closed(now_ns)
             case EventKind.FETCHED:
-                symbol = self._symbol_of(event)
-                self._fetches_to_come[symbol] -= 1
+                symbol = _symbol_of(event, self._to_symbol)
+                self._fetches[symbol].popleft()
                 self.snapshots_recorded += 1
                 session.fetched(symbol, event.data, now_ns)
             case EventKind.SENT:
@@ -94,54 +84,117 @@ class Source:
     def answer(self, session: Session, now_ns: int) -> None:
         """Perform what the session asks for: snapshots that the recording will not bring are rebuilt, the rest is dropped."""
         for action in session.take_actions():
-            if isinstance(action, Fetch) and self._fetches_to_come.get(action.symbol, 0) == 0:
-                body = self._rebuild(action.symbol)
-                if body is None:
-                    session.fetch_failed(action.symbol, now_ns)
-                else:
-                    self.snapshots_rebuilt += 1
-                    session.fetched(action.symbol, body, now_ns)
+            if not isinstance(action, Fetch):
+                continue
+            recorded = self._fetches[action.symbol]
+            if recorded and recorded[0] <= now_ns + _PATIENCE_NS:
+                continue
+            body = self._shadow.snapshot(action.symbol, self._events)
+            if body is None:
+                session.fetch_failed(action.symbol, now_ns)
+            else:
+                self.snapshots_rebuilt += 1
+                session.fetched(action.symbol, body, now_ns)
 
-    def _symbol_of(self, event: Event) -> str:
-        return self._native_to_symbol.get(event.symbol, event.symbol)
 
-    def _rebuild(self, symbol: str) -> bytes | None:
-        """A REST depth body (Binance's form: the only venue here whose snapshots are fetched), or None without a base."""
-        book = TextBook()
-        last = 0
-        tops: deque[_Event] = deque(maxlen=256)
-        recent: deque[tuple[int, _Levels, _Levels]] = deque(maxlen=100)
-        native = self._natives[symbol]
-        decode = msgspec.json.Decoder(_Wrapped).decode
-        for _, event in zip(range(self._events), self.recording.events(), strict=False):
-            if event.kind is EventKind.FETCHED and self._symbol_of(event) == symbol:
-                depth = msgspec.json.decode(event.data)
-                book.replace([tuple(level) for level in depth["bids"]], [tuple(level) for level in depth["asks"]])
-                last = depth["lastUpdateId"]
-                # The diff that spans the snapshot has often been received before it.
-                for u, changed_bids, changed_asks in recent:
-                    if u > last:
-                        book.apply(changed_bids, changed_asks)
-                        last = u
-            elif event.kind is EventKind.RECEIVED:
-                try:
-                    data = decode(event.data).data
-                    if data.s != native:
-                        continue
-                    if isinstance(data.b, str) or isinstance(data.a, str):
-                        tops.append(data)
-                        continue
-                    recent.append((data.u, data.b, data.a))
-                    if last and data.u > last:
-                        book.apply(data.b, data.a)
-                        last = data.u
-                except (msgspec.MsgspecError, ValueError):
-                    continue
-        if not last:
-            return None
-        bids, asks = book.bids(2000), book.asks(2000)
-        top = next((ticker for ticker in reversed(tops) if ticker.u <= last), None)
+def _symbol_of(event: Event, to_symbol: dict[str, str]) -> str:
+    """The symbol of a recorded snapshot: foreign recordings name it as the venue does."""
+    return to_symbol.get(event.symbol, event.symbol)
+
+
+class _Data(msgspec.Struct):
+    """A diff (levels) or a bookTicker (prices)."""
+
+    u: int
+    b: _Levels | str
+    a: _Levels | str
+    s: str
+
+
+class _Frame(msgspec.Struct):
+    data: _Data
+
+
+class _Depth(msgspec.Struct, rename="camel"):
+    last_update_id: int
+    bids: _Levels
+    asks: _Levels
+
+
+_decode_frame = msgspec.json.Decoder(_Frame).decode
+_decode_depth = msgspec.json.Decoder(_Depth).decode
+
+
+class _Known:
+    """One instrument's book as far as the recording has told."""
+
+    def __init__(self) -> None:
+        self.book = TextBook()
+        self.last = 0
+        self.tops: deque[_Data] = deque(maxlen=256)
+        self.recent: deque[_Data] = deque(maxlen=100)
+
+    def base(self, depth: _Depth) -> None:
+        self.book.replace(depth.bids, depth.asks)
+        self.last = depth.last_update_id
+        # The diff that spans the snapshot has often been received before it.
+        for diff in self.recent:
+            self._apply(diff)
+
+    def hear(self, data: _Data) -> None:
+        if isinstance(data.b, str) or isinstance(data.a, str):
+            self.tops.append(data)
+        else:
+            self.recent.append(data)
+            if self.last:
+                self._apply(data)
+
+    def _apply(self, diff: _Data) -> None:
+        if diff.u > self.last:
+            self.book.apply(diff.b, diff.a)  # type: ignore[arg-type]  # only diffs are kept
+            self.last = diff.u
+
+    def body(self) -> bytes:
+        bids, asks = self.book.bids(2000), self.book.asks(2000)
+        top = next((ticker for ticker in reversed(self.tops) if ticker.u <= self.last), None)
         if top is not None:
             bids = [level for level in bids if float(level[0]) <= float(str(top.b))]
             asks = [level for level in asks if float(level[0]) >= float(str(top.a))]
-        return msgspec.json.encode({"lastUpdateId": last, "bids": bids[:1000], "asks": asks[:1000]})
+        return msgspec.json.encode({"lastUpdateId": self.last, "bids": bids[:1000], "asks": asks[:1000]})
+
+
+class _Shadow:
+    """What the venue's own books were, read from the recording when first asked for, and never further than the replay is.
+
+    Binance's form: of the venues here the only one whose snapshots are fetched.
+    """
+
+    def __init__(self, recording: Recording, to_symbol: dict[str, str]) -> None:
+        self._recording = recording
+        self._to_symbol = to_symbol
+        self._books = {symbol: _Known() for symbol in to_symbol.values()}
+        self._unread: Iterator[Event] | None = None
+        self._read = 0
+
+    def snapshot(self, symbol: str, events: int) -> bytes | None:
+        """The REST depth body after so many events, or None where the recording holds no base for it."""
+        if self._unread is None:
+            self._unread = self._recording.events()
+        while self._read < events:
+            self._read += 1
+            self._take(next(self._unread))
+        known = self._books[symbol]
+        return known.body() if known.last else None
+
+    def _take(self, event: Event) -> None:
+        try:
+            if event.kind is EventKind.FETCHED:
+                self._books[_symbol_of(event, self._to_symbol)].base(_decode_depth(event.data))
+            elif event.kind is EventKind.RECEIVED:
+                data = _decode_frame(event.data).data
+                symbol = self._to_symbol.get(data.s)
+                if symbol is not None:
+                    self._books[symbol].hear(data)
+        except UNREADABLE:
+            # The session counts what cannot be read.
+            return
