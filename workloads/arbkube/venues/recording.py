@@ -79,11 +79,14 @@ class Recording:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        head: list[bytes] = []
         try:
             with _open(path) as file:
-                head = list(islice(file, _HEAD_LINES))
+                head.extend(islice(file, _HEAD_LINES))
         except _UNREADABLE as error:
-            raise RecordingError(f"{path.name}: cannot be read: {error}") from error
+            # What ends early is told when it is read, with its line.
+            if not head:
+                raise RecordingError(f"{path.name}: cannot be read: {error}") from error
         if not head:
             raise RecordingError(f"{path.name}: the file is empty")
         self.header, self._parse = _recognise(path, head)
