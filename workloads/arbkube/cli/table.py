@@ -6,8 +6,10 @@ For: drawing what the pods' heartbeats say, with PAPER in plain sight. May not: 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -44,9 +46,7 @@ def summary(statuses: Mapping[str, PodStatus], *, expected: int, elapsed_s: floa
     messages = sum(_numbers(detail, "counts").get("messages", 0) for detail in feeds)
     gaps = sum(_numbers(detail, "counts").get("gaps", 0) for detail in feeds)
     seen = sum(int(str(detail.get("opportunities", 0))) for detail in detectors)
-    pnl = ", ".join(
-        f"{detail.get('pnl')} {detail.get('profit_asset')}" for detail in executors if detail.get("pnl") is not None
-    )
+    pnl = ", ".join(_pnl(detail) for detail in executors)
     return (
         f"[PAPER] {elapsed_s:5.1f} s  pods ready {ready}/{expected}  messages {messages}  gaps {gaps}  "
         f"opportunities {seen}  trades {intents}  PnL {pnl or '-'}"
@@ -54,11 +54,11 @@ def summary(statuses: Mapping[str, PodStatus], *, expected: int, elapsed_s: floa
 
 
 def _feeds(statuses: Mapping[str, PodStatus]) -> Table:
-    table = Table(title="Feeds", title_justify="left", expand=True)
+    table = Table(title="Feeds", title_justify="left", expand=True, box=SIMPLE_HEAD)
     for heading in ("feed", "venue"):
-        table.add_column(heading)
-    for heading in ("books", "withheld", "age", "messages", "gaps", "resyncs"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, overflow="fold")
+    for heading in ("books", "void", "age", "messages", "gaps", "resyncs"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for status in sorted(statuses.values(), key=lambda status: status.pod):
         if status.role != "feed":
             continue
@@ -67,7 +67,7 @@ def _feeds(statuses: Mapping[str, PodStatus]) -> Table:
         withheld = len(detail["withheld"])
         table.add_row(
             detail["feed"],
-            f"{detail['venue']} {detail['market']}{' (simulated)' if detail['simulated'] else ''}",
+            f"{detail['venue']} {detail['market']}{', simulated' if detail['simulated'] else ''}",
             str(detail["books"]),
             Text(str(withheld), style="red" if withheld else ""),
             f"{detail['age_ms']} ms",
@@ -79,11 +79,11 @@ def _feeds(statuses: Mapping[str, PodStatus]) -> Table:
 
 
 def _strategies(statuses: Mapping[str, PodStatus]) -> Table:
-    table = Table(title="Strategies", title_justify="left", expand=True)
-    for heading in ("strategy", "mode"):
-        table.add_column(heading)
-    for heading in ("opportunities", "trades", "refused", "open", "closest", "PnL"):
-        table.add_column(heading, justify="right")
+    table = Table(title="Strategies", title_justify="left", expand=True, box=SIMPLE_HEAD)
+    table.add_column("strategy", overflow="fold")
+    table.add_column("mode")
+    for heading in ("seen", "trades", "refused", "open", "best edge", "PnL"):
+        table.add_column(heading, justify="right", no_wrap=True)
     detectors = {s.detail["strategy"]: s.detail for s in statuses.values() if s.role == "detector"}
     for status in sorted(statuses.values(), key=lambda status: status.pod):
         if status.role != "executor":
@@ -98,10 +98,17 @@ def _strategies(statuses: Mapping[str, PodStatus]) -> Table:
             str(sum(_numbers(detail, "intents").values())),
             str(sum(_numbers(detail, "refusals").values())),
             str(detail["open"]),
-            f"{closest} bps" if closest is not None else "-",
-            f"{detail['pnl']} {detail['profit_asset']}" if detail["pnl"] is not None else "-",
+            f"{Decimal(closest):.2f} bps" if closest is not None else "-",
+            _pnl(detail),
         )
     return table
+
+
+def _pnl(detail: Mapping[str, Any]) -> str:
+    """Rounded for the eye, down; the journal has every decimal."""
+    if detail.get("pnl") is None:
+        return "-"
+    return f"{Decimal(detail['pnl']).quantize(Decimal('0.0001'), ROUND_FLOOR)} {detail['profit_asset']}"
 
 
 def _numbers(detail: Mapping[str, object], key: str) -> dict[str, int]:
