@@ -163,6 +163,14 @@ def test_a_book_that_goes_stale_in_silence_ends_the_episode_on_time() -> None:
     assert play.detector.on_time(deadline + 1) == []
 
 
+def test_a_clock_that_is_no_longer_known_ends_the_episode() -> None:
+    play = Play()
+    play.bid(ABOVE)
+    pulse = play.tape.batch("b", at=play.now, offset=None, alive={"BTC-USDT": play.now})
+    (end,) = play.say(play.detector.on_batch(pulse, play.now))
+    assert end.reason is SkipReason.CLOCK_UNKNOWN
+
+
 def test_a_sign_of_life_prolongs_the_episode() -> None:
     play = Play()
     play.bid(ABOVE)

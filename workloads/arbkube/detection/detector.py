@@ -114,6 +114,8 @@ class Detector:
             self._pairs.touch(feed, changed, repriced, self._balances, now_ns)
         if self._cycles is not None:
             self._cycles.touch(changed, self._balances, now_ns)
+        if feed.offset is None:
+            self._end_unfit(now_ns)
         return self._judge.collect()
 
     def on_balances(self, balances: Balances, now_ns: int) -> list[Sighting]:
@@ -140,11 +142,14 @@ class Detector:
 
     def on_time(self, now_ns: int) -> list[Sighting]:
         """End the episodes whose books have gone stale in silence."""
+        self._end_unfit(now_ns)
+        return self._judge.collect()
+
+    def _end_unfit(self, now_ns: int) -> None:
         for chance in list(self._judge.open):
             reasons = [reason for book, _ in chance.legs if (reason := book.unfit(now_ns)) is not None]
             if reasons:
                 self._judge.lost(chance, reasons[0], now_ns)
-        return self._judge.collect()
 
     def _add(self, market: Market) -> None:
         config = self.config
