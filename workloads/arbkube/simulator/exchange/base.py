@@ -23,6 +23,10 @@ Pairs = Sequence[tuple[int, int]]
 """(ticks, lots) of levels."""
 
 
+_SKEW_NS = 10**8
+"""Updates made in one go share a time and are set apart; a clock this far back has been set."""
+
+
 class Kind(StrEnum):
     """What a message is, as faults tell messages apart."""
 
@@ -83,8 +87,9 @@ class Market:
         self.bids, self.asks = changes
         self.previous = self.sequence
         self.sequence += max(1, len(self.bids) + len(self.asks))
-        # Whole microseconds, the coarsest unit in which a venue tells updates apart.
-        self.venue_ns = max(venue_ns // 1000 * 1000, self.venue_ns + 1000)
+        # Whole microseconds, the coarsest unit in which a venue tells updates apart. Only a skewed clock goes back.
+        at = venue_ns // 1000 * 1000
+        self.venue_ns = self.venue_ns + 1000 if 0 <= self.venue_ns - at < _SKEW_NS else at
         if self.past.maxlen:
             everything = len(self.ladder.bids.keys) + len(self.ladder.asks.keys)
             self.past.append((self.sequence, self.venue_ns, self.ladder.bids.top(everything), self.ladder.asks.top(everything)))
