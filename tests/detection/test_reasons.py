@@ -153,6 +153,23 @@ def test_skewed_legs() -> None:
     assert taken(scene.detector.on_batch(scene.tape.batch("a", at=now, alive={"BTC-USDT": NOW + 1}), now))
 
 
+def test_a_moment_of_skew_does_not_end_an_episode() -> None:
+    """Books that speak by turns are skewed at every update: what lasts is one opportunity, not one an update."""
+    scene = Scene(Detector(config(*two(), cross_venue=CROSS, skew="20ms")))
+    scene.first()
+    assert taken(scene.second())
+    for step in range(1, 20):
+        at = NOW + step * SECOND // 20
+        assert not taken(scene.first(at=at))
+        assert scene.outcome() is SkipReason.EPISODE_OPEN
+        assert not taken(scene.second(at=at))
+    at = NOW + SECOND
+    scene.first(at=at)
+    assert not taken(scene.second(bid="99.5", at=at)), "now it is over"
+    scene.first(at=at + SECOND // 20)
+    assert taken(scene.second(at=at + SECOND // 20)), "and this is another"
+
+
 def test_below_enter_edge_and_the_closest() -> None:
     scene = Scene(Detector(config(*two(), cross_venue=CROSS)))
     scene.first()
