@@ -8,6 +8,9 @@ clock. The state table is in `docs/detection.md`; `edge` below is that of the be
     Open   | Idle: said               | Open                        | Open                      | Taken: opportunity
     Taken  | Idle: said               | Taken (EpisodeOpen)         | Taken (EpisodeOpen)       | Taken (EpisodeOpen)
 
+Legs that are skewed lose nothing of an episode: fresh books one update apart say neither that it lasts nor that it is over, and
+a leg that stays behind is stale soon.
+
 What is said is bounded. An opportunity and the end of its episode always are. Anything else is said when its reason is new
 for the identity, or when the reason changed, the edge has been above zero and above exitEdge since something was last said,
 and that was QUIET_NS ago.
@@ -131,7 +134,10 @@ class Judge:
         return said
 
     def lost(self, chance: Chance, reason: SkipReason, now_ns: int) -> None:
-        """No edge can be known now."""
+        """No edge can be known now. Legs that are skewed for a moment end nothing: it would begin anew at every update."""
+        if reason is SkipReason.SKEWED_LEGS and chance.state is not State.IDLE:
+            self._stay(chance, chance.peak, reason, now_ns)
+            return
         self.counts[reason.value] += 1
         self._end(chance, reason, None, now_ns)
 
