@@ -25,6 +25,7 @@ from arbkube.execution.paper import PaperBroker
 from arbkube.execution.protocols import LeaseLost
 from arbkube.market.instruments import Side
 from arbkube.resources.kinds import PartialPolicy
+from arbkube.risk.limits import EffectiveLimits
 from arbkube.storage.executor import SqliteExecutorStore
 from tests.execution.world import MS, batch, config, leg, opportunity
 
@@ -36,7 +37,13 @@ class Victim:
         self.random = random.Random(seed)
         self.kill_at, self.boundary = kill_at, 0
         settings = config(
-            on_partial=self.random.choice(list(PartialPolicy)), latency="3ms", reject_rate="0.1", unknown_rate="0.1"
+            on_partial=self.random.choice(list(PartialPolicy)),
+            latency="3ms",
+            max_loss="200bps",  # wider than the market moves: nothing gets stuck for want of a price
+            reject_rate="0.05",
+            unknown_rate="0.05",
+            limits=EffectiveLimits(max_open_intents=5),
+            balances={(feed, asset): "1000000" for feed in "ab" for asset in ("USDT", "BTC")},
         )
         self.store = SqliteExecutorStore(path)
         for name in ("write", "note", "accept", "settle", "acquire_lease"):
@@ -103,10 +110,15 @@ class Victim:
         while True:
             self.turn(calm=False)
             now_ns = time.time_ns()
-            amount = str(Decimal(self.random.randrange(50, 3000) // 2 * 2) / 1000)
-            chance = opportunity(now_ns, leg("a", Side.BUY, amount, "100.40"), leg("b", Side.SELL, amount, "100.60"))
+            amount = str(Decimal(self.random.randrange(50, 300) // 2 * 2) / 1000)
+            chance = opportunity(
+                now_ns,
+                leg("a", Side.BUY, amount, "100.40"),
+                leg("b", Side.SELL, amount, "100.60"),
+                name=str(self.random.randrange(8)),
+            )
             # A detector that repeats itself, over restarts too.
-            self.driver.on_opportunity(replace(chance, id=f"{self.random.randrange(300):032x}"), now_ns)
+            self.driver.on_opportunity(replace(chance, id=f"{self.random.randrange(3000):032x}"), now_ns)
             self.wait(0.004)
 
     def settle(self) -> None:

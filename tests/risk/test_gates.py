@@ -13,7 +13,7 @@ from arbkube.resources.kinds import AmountLimit, RiskPolicySpec, StrategyRisk
 from arbkube.resources.scalars import Duration
 from arbkube.risk.gates import RefusalReason
 from arbkube.risk.limits import EffectiveLimits, effective_limits
-from tests.execution.world import MS, SECOND, World, config, leg, opportunity
+from tests.execution.world import MS, SECOND, World, config, leg, market, opportunity
 
 BUY, SELL = leg("a", Side.BUY, "3", "100.00"), leg("b", Side.SELL, "3", "100.90")
 DOC = Path(__file__).parents[2] / "docs" / "execution.md"
@@ -169,6 +169,23 @@ def test_open_orders_count_as_filled_in_the_worst_way():
     world = fresh(EffectiveLimits(max_open_intents=2, max_position=Decimal(400)))
     world.take(BUY, SELL)
     assert verdict(world, identity="other") == "MaxPosition"
+
+
+def test_what_an_order_pays_with_is_exposure_as_well():
+    markets = (market("a"), market("a", "ETH-BTC", min_notional="0.0001"), market("b", "ETH-USDT"))
+    balances = {("a", "BTC"): "9", ("b", "ETH"): "9"}
+    buy, sell = leg("a", Side.BUY, "5", "0.1", "ETH-BTC"), leg("b", Side.SELL, "5", "11", "ETH-USDT")
+
+    def at(limit: str) -> str | None:
+        limits = EffectiveLimits(max_exposure_by_asset={"BTC": Decimal(limit)})
+        world = World(":memory:", config(markets=markets, balances=balances, limits=limits)).start()
+        world.book("a", bids=(("99", "5"),), asks=(("100", "9"),))
+        world.book("a", symbol="ETH-BTC", bids=(("0.09", "5"),), asks=(("0.1", "9"),))
+        world.book("b", symbol="ETH-USDT", bids=(("11", "9"),), asks=(("11.1", "9"),))
+        return verdict(world, buy, sell)
+
+    assert at("49.99") == "MaxExposureByAsset"  # half a BTC, owed at 100
+    assert at("50") is None
 
 
 def test_max_daily_loss():

@@ -74,6 +74,15 @@ def test_over_several_books_each_step_is_conservative():
     assert worth("EUR", 1) == Decimal("1.10") * Decimal("0.99")
 
 
+def test_an_exchange_is_made_on_the_best_book_and_pays_its_fee():
+    marks = Marks(MARKETS, "USDT")
+    fee = Decimal("0.999")
+    assert marks.worth("BTC", Decimal(1), books(), START, SECOND, exchanged=True) == 100 * fee
+    owed = marks.worth("BTC", Decimal(-1), books(), START, SECOND, exchanged=True)
+    assert owed is not None
+    assert -102 < owed <= -101 / fee
+
+
 def test_against_the_grain_of_a_book():
     assert worth("USDT", 102, profit="BTC") == 1
     assert worth("USDT", -99, profit="BTC") == -1

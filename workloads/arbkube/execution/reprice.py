@@ -54,7 +54,7 @@ def reprice(
         legs.append(_repriced_leg(leg, ladder, quantity, books, now_ns))
 
     def worth(asset: str, amount: Decimal) -> Decimal | None:
-        return marks.worth(asset, amount, books, now_ns, max_mark_age_ns, net_of_fees=True)
+        return marks.worth(asset, amount, books, now_ns, max_mark_age_ns, exchanged=True)
 
     first = markets[opportunity.legs[0].feed, opportunity.legs[0].symbol].instrument
     notional = worth(first.quote, -legs[0].value)

@@ -104,7 +104,7 @@ def judge(live: Live, rules: Rules, books: LatestBooks, now_ns: int) -> tuple[In
         return IntentEvent.EXHAUSTED, ()
     if tried and now_ns < live.last_final_ns + UNWIND_PAUSE_NS:
         return _waiting(live, now_ns), ()
-    ready = tuple(order for order in unwinding.values() if _fresh((order.feed, order.symbol), rules, books, now_ns))
+    ready = tuple(order for order in unwinding.values() if _offered(order, rules, books, now_ns))
     return (IntentEvent.UNEVEN, ready) if ready else (_waiting(live, now_ns), ())
 
 
@@ -202,12 +202,10 @@ def _completing(live: Live, rules: Rules, books: LatestBooks, missing: list[Deci
         key = (leg.feed, leg.symbol)
         instrument = rules.markets[key].instrument
         price = _bounded(rules, key, leg.limit_price, leg.side)
-        best = books.best(key)
-        if best is None or not _fresh(key, rules, books, now_ns) or not instrument.orderable(quantity, price):
+        order = _order(live.intent, i, Purpose.COMPLETE, 0, leg.side, quantity, price, rules.order_lifetime_ns, now_ns)
+        if not instrument.orderable(quantity, price) or not _offered(order, rules, books, now_ns):
             return ()
-        if (Decimal(best[1][0]) > price) if leg.side is Side.BUY else (Decimal(best[0][0]) < price):
-            return ()
-        orders.append(_order(live.intent, i, Purpose.COMPLETE, 0, leg.side, quantity, price, rules.order_lifetime_ns, now_ns))
+        orders.append(order)
     return tuple(orders)
 
 
@@ -228,6 +226,11 @@ def _bounded(rules: Rules, key: MarketKey, limit_price: Decimal, side: Side) -> 
     return rules.markets[key].instrument.price_against_us(limit_price * factor, side.opposite)
 
 
-def _fresh(key: MarketKey, rules: Rules, books: LatestBooks, now_ns: int) -> bool:
-    age_ns = books.age_ns(key, now_ns)
-    return books.verified(key) is not None and age_ns is not None and age_ns <= rules.max_age_ns.get(key[0], 0)
+def _offered(order: Order, rules: Rules, books: LatestBooks, now_ns: int) -> bool:
+    """Whether a fresh verified book has something for the order within its limit."""
+    key = (order.feed, order.symbol)
+    best, age_ns = books.best(key), books.age_ns(key, now_ns)
+    if best is None or age_ns is None or age_ns > rules.max_age_ns.get(key[0], 0):
+        return False
+    (bid, _), (ask, _) = best
+    return Decimal(ask) <= order.limit_price if order.side is Side.BUY else Decimal(bid) >= order.limit_price

@@ -28,7 +28,7 @@ class IntentEvent(StrEnum):
     UNEVEN = "Uneven"
     """Legs are filled unevenly and can be brought back to even."""
     WAITING = "Waiting"
-    """An unwind is due but its market has no fresh book yet, or the last attempt was a moment ago."""
+    """An unwind is due, but no fresh book offers anything within `maxLoss`, or the last attempt was a moment ago."""
     EXHAUSTED = "Exhausted"
     """Legs are uneven and the unwind's attempts or patience are used up."""
     DUST = "Dust"

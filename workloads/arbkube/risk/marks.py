@@ -112,12 +112,12 @@ class Marks:
         now_ns: int,
         max_age_ns: int | None,
         *,
-        net_of_fees: bool = False,
+        exchanged: bool = False,
     ) -> Decimal | None:
         """`amount` (below zero: owed) in the profit asset; None without a route of books at most `max_age_ns` old.
 
-        With `max_age_ns` None the last known books count, however old. With `net_of_fees` each exchange on the way pays its
-        taker fee.
+        With `max_age_ns` None the last known books count, however old. With `exchanged` it is no mark but what exchanging a
+        little of it now would come to: on the best book of each step, its taker fee paid.
         """
         route = self._route(asset)
         if amount == 0 or route == ():
@@ -125,14 +125,14 @@ class Marks:
         if route is None:
             return None
         for hop in route:
-            price = self._price(hop, amount > 0, books, now_ns, max_age_ns, net_of_fees)
+            price = self._price(hop, amount > 0, books, now_ns, max_age_ns, exchanged)
             if price is None:
                 return None
             amount = down(amount / price if hop.inverse else amount * price)
         return amount
 
     def _price(
-        self, hop: _Hop, owned: bool, books: LatestBooks, now_ns: int, max_age_ns: int | None, net_of_fees: bool
+        self, hop: _Hop, owned: bool, books: LatestBooks, now_ns: int, max_age_ns: int | None, exchanged: bool
     ) -> Decimal | None:
         bid_side = owned is not hop.inverse
         found: Decimal | None = None
@@ -145,9 +145,10 @@ class Marks:
                 if age_ns is None or age_ns > max_age_ns:
                     continue
             price = Decimal(best[0][0] if bid_side else best[1][0])
-            if net_of_fees:
+            if exchanged:
                 price = price * self._after_fee[key] if bid_side else price / self._after_fee[key]
-            found = price if found is None else min(found, price) if bid_side else max(found, price)
+            lowest = bid_side is not exchanged
+            found = price if found is None else min(found, price) if lowest else max(found, price)
         return found
 
     def _route(self, asset: str) -> tuple[_Hop, ...] | None:
