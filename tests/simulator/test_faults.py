@@ -118,12 +118,8 @@ async def test_a_fault_of_the_stream_never_gives_a_wrong_book(fault: Fault, coun
 @pytest.mark.parametrize(
     "venue",
     [
-        pytest.param(
-            "binance", marks=pytest.mark.xfail(reason="the session takes every update after it for a duplicate, for ever")
-        ),
-        pytest.param(
-            "coinbase", marks=pytest.mark.xfail(reason="the session drops what comes until the numbers have caught up")
-        ),
+        "binance",
+        "coinbase",
         "okx",
         "bybit",
     ],

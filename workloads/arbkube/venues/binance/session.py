@@ -30,6 +30,10 @@ _BUFFER_LIMIT = 4096
 """Diffs kept while waiting for a snapshot: minutes of them, and a bound for memory."""
 
 
+_MISSES_BEFORE_FORGETTING = 3
+"""Snapshots in a row that the waiting diffs did not connect to."""
+
+
 class _Event(msgspec.Struct, gc=False):
     """A diff, a bookTicker, or any other event (whose fields are then not looked at)."""
 
@@ -78,7 +82,7 @@ def parse_depth(body: bytes) -> Snapshot:
 class _Chain:
     """Where one book stands in its chain of update ids."""
 
-    __slots__ = ("last", "renewal", "started", "tickers", "top", "waiting")
+    __slots__ = ("last", "misses", "renewal", "started", "tickers", "top", "waiting")
 
     def __init__(self) -> None:
         self.last = -1
@@ -89,6 +93,8 @@ class _Chain:
         """Diffs that cannot be applied yet; None while the chain is whole."""
         self.renewal: Snapshot | None = None
         """A snapshot ahead of a whole chain, to be built on once a diff spans it."""
+        self.misses = 0
+        """Snapshots in a row that `waiting` did not connect to."""
         self.tickers: deque[_Event] = deque(maxlen=256)
         self.top: _Event | None = None
 
@@ -191,8 +197,12 @@ class BinanceSession(Session):
                 self._prove(book, chain, event.E * _MILLISECOND, now_ns)
                 return
             if event.u <= chain.last:
-                book.counts.duplicates += 1
-                return
+                if event.E * _MILLISECOND <= book.venue_ns:
+                    book.counts.duplicates += 1
+                    return
+                # An old number on a later event is no repetition: the numbering has begun anew, and nothing fits any more.
+                chain.last, chain.started, chain.top = -1, False, None
+                chain.tickers.clear()
             book.counts.gaps += 1
             chain.waiting = [event]
             chain.renewal = None
@@ -259,6 +269,13 @@ class BinanceSession(Session):
         self._rebase(book, chain, snapshot)
         if chain.waiting:
             self._catch_up(book, chain, now_ns)
+        if chain.waiting:
+            chain.misses += 1
+            if chain.misses == _MISSES_BEFORE_FORGETTING:
+                # Diffs from before a new numbering would never fit any snapshot.
+                chain.waiting, chain.misses = [], 0
+        else:
+            chain.misses = 0
 
     @staticmethod
     def _rebase(book: VerifiedBook, chain: _Chain, snapshot: Snapshot) -> None:

@@ -72,6 +72,8 @@ class CoinbaseSession(Session):
             self._by_product.setdefault(wire_product(instrument.native), []).append(self.books[instrument.symbol])
         self._last = -1
         """`sequence_num` of the last message; -1 before the first."""
+        self._timestamp = ""
+        """The venue's time of that message."""
         self._broken = False
         """Whether the connection is to be opened anew, and says nothing more that counts."""
         self._without_snapshot: set[str] = set()
@@ -113,7 +115,8 @@ class CoinbaseSession(Session):
         if sequence < 0:
             raise ValueError("a message without its number")
         if self._last >= 0 and sequence != self._last + 1:
-            if sequence > self._last:
+            # A lower number on a later message is no repetition: the numbering has begun anew.
+            if sequence > self._last or epoch_ns(message.timestamp) > epoch_ns(self._timestamp):
                 for book in self.books.values():
                     book.counts.gaps += 1
                 self._break(f"sequence_num {sequence} after {self._last}", WithheldReason.GAP)
@@ -123,6 +126,7 @@ class CoinbaseSession(Session):
                         book.counts.duplicates += 1
             return
         self._last = sequence
+        self._timestamp = message.timestamp
         if message.channel == "l2_data":
             if not message.events:
                 raise ValueError("an update of nothing")
