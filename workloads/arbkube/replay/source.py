@@ -3,9 +3,9 @@
 For: handing recorded events to a session as a socket would, and standing in for the venue where the session asks for a
 snapshot that the recording does not hold. May not: read a clock, or hide that a snapshot was rebuilt.
 
-A rebuilt snapshot is the recorded one with every recorded diff up to now applied in file order, less what the recorded best
-prices contradict: what this recording's venue would have answered. It is as complete as the recording is, so reports count it
-apart (`rebuilt`).
+A rebuilt snapshot is the recorded one with every recorded diff up to now applied in the order of their numbers, less what the
+recorded best prices contradict: what this recording's venue would have answered. It is as complete as the recording is, so
+reports count it apart (`rebuilt`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from arbkube.venues.session import SECOND, UNREADABLE, Adapter, Fetch, Session, 
 
 _PATIENCE_NS = 10 * SECOND
 """How long a recorded snapshot may be away when it is asked for: as long as a request may take."""
+
+_AHEAD = 3
+"""Diffs that may wait for a missing one before it is given up."""
 
 _Levels = list[tuple[str, str]]
 
@@ -109,6 +112,13 @@ class _Data(msgspec.Struct):
     b: _Levels | str
     a: _Levels | str
     s: str
+    U: int = 0
+    pu: int = -1
+
+    @property
+    def previous(self) -> int:
+        """The last number before a diff's own."""
+        return self.pu if self.pu >= 0 else self.U - 1
 
 
 class _Frame(msgspec.Struct):
@@ -126,20 +136,24 @@ _decode_depth = msgspec.json.Decoder(_Depth).decode
 
 
 class _Known:
-    """One instrument's book as far as the recording has told."""
+    """One instrument's book as far as the recording has told.
+
+    A diff that is ahead of the book waits a little for those in between, which may have been recorded late.
+    """
 
     def __init__(self) -> None:
         self.book = TextBook()
         self.last = 0
         self.tops: deque[_Data] = deque(maxlen=256)
         self.recent: deque[_Data] = deque(maxlen=100)
+        self.ahead: list[_Data] = []
 
     def base(self, depth: _Depth) -> None:
         self.book.replace(depth.bids, depth.asks)
         self.last = depth.last_update_id
         # The diff that spans the snapshot has often been received before it.
-        for diff in self.recent:
-            self._apply(diff)
+        self.ahead = list(self.recent)
+        self._catch_up()
 
     def hear(self, data: _Data) -> None:
         if isinstance(data.b, str) or isinstance(data.a, str):
@@ -147,12 +161,16 @@ class _Known:
         else:
             self.recent.append(data)
             if self.last:
-                self._apply(data)
+                self.ahead.append(data)
+                self._catch_up()
 
-    def _apply(self, diff: _Data) -> None:
-        if diff.u > self.last:
-            self.book.apply(diff.b, diff.a)  # type: ignore[arg-type]  # only diffs are kept
-            self.last = diff.u
+    def _catch_up(self) -> None:
+        self.ahead.sort(key=lambda diff: diff.u)
+        while self.ahead and (self.ahead[0].previous <= self.last or len(self.ahead) > _AHEAD):
+            diff = self.ahead.pop(0)
+            if diff.u > self.last:
+                self.book.apply(diff.b, diff.a)  # type: ignore[arg-type]  # only diffs come here
+                self.last = diff.u
 
     def body(self) -> bytes:
         bids, asks = self.book.bids(2000), self.book.asks(2000)
