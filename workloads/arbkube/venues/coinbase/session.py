@@ -72,7 +72,7 @@ class CoinbaseSession(Session):
             self._by_product.setdefault(wire_product(instrument.native), []).append(self.books[instrument.symbol])
         self._last = -1
         """`sequence_num` of the last message; -1 before the first."""
-        self._timestamp = ""
+        self._timestamp: datetime | None = None
         """The venue's time of that message."""
         self._broken = False
         """Whether the connection is to be opened anew, and says nothing more that counts."""
