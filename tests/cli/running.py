@@ -86,7 +86,17 @@ class Up:
         self.report = folder / "report.json"
         self._output = (folder / "output").open("w+")
         self.process = subprocess.Popen(
-            [str(ARB), "up", "-f", str(manifests), "--state", str(self.state), "--report", str(self.report), *map(str, arguments)],
+            [
+                str(ARB),
+                "up",
+                "-f",
+                str(manifests),
+                "--state",
+                str(self.state),
+                "--report",
+                str(self.report),
+                *map(str, arguments),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,
@@ -132,7 +142,9 @@ class Up:
 
     def wait_ready(self, within: float = READY_S) -> dict[str, dict[str, Any]]:
         """The pods, once all are ready."""
-        eventually(self.run_file, "run.json", within)
+        eventually(
+            lambda: self.run_file().get("pid") == self.process.pid or self.process.poll() is not None, "run.json", within
+        )
 
         def ready() -> dict[str, dict[str, Any]] | None:
             assert self.process.poll() is None, self.output

@@ -1,4 +1,4 @@
-"""`arb up --for` on the quickstart: it ends by itself, trades, and its report equals what the stores hold, to the last decimal."""
+"""`arb up --for` on the quickstart: it ends by itself, trades, and its report equals the stores, to the last decimal."""
 
 from __future__ import annotations
 

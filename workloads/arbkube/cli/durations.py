@@ -14,6 +14,9 @@ def seconds(text: str, *, option: str) -> float | None:
     if not text:
         return None
     try:
-        return Duration(text).ns / 1e9
+        duration = Duration(text)
+        if not duration.ns:
+            raise ValueError("must be longer than nothing")
     except ValueError as error:
         raise ArbError(f"{option} {text}: {error}", remedy=f"e.g. {option} 30s", code=ExitCode.USAGE) from error
+    return duration.ns / 1e9

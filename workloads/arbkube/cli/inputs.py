@@ -34,8 +34,16 @@ def read_texts(path: Path) -> dict[str, bytes]:
 
 
 def load_directory(path: Path) -> Loaded:
-    """What the manifests of `path` say, valid or not."""
-    return load(read_texts(path))
+    """What the manifests of `path` say, valid or not. Raises ArbError where they say nothing."""
+    loaded = load(read_texts(path))
+    resources = loaded.resources
+    if not (loaded.violations or resources.feeds or resources.strategies or resources.policies):
+        raise ArbError(
+            f"{path}: no VenueFeed, ArbStrategy or RiskPolicy in it",
+            remedy="begin with a copy of manifests/quickstart",
+            code=ExitCode.INVALID,
+        )
+    return loaded
 
 
 def load_valid(path: Path) -> Resources:

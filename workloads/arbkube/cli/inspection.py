@@ -27,6 +27,8 @@ from arbkube.storage.database import StorageError
 from arbkube.storage.reading import SqliteExecutorReader
 from arbkube.storage.recorder import SqliteRecorderStore
 
+_STORE_REMEDY = "do as it says, or name another state directory with --state"
+
 
 def show_status(state: Path, *, as_json: bool) -> None:
     """Print what runs. Raises ArbError where nothing does."""
@@ -71,11 +73,11 @@ def show_opportunities(state: Path, *, strategy: str | None, limit: int, as_json
     try:
         store = SqliteRecorderStore(path, read_only=True)
         try:
-            sightings = store.sightings(limit=limit, strategy=strategy)
+            sightings = sorted(store.sightings(limit=limit, strategy=strategy), key=_at_ns, reverse=True)
         finally:
             store.close()
     except StorageError as error:
-        raise ArbError(str(error), code=ExitCode.ENVIRONMENT) from error
+        raise ArbError(str(error), remedy=_STORE_REMEDY, code=ExitCode.ENVIRONMENT) from error
     if as_json:
         print_json(sightings)
         return
@@ -110,7 +112,7 @@ def show_trades(state: Path, *, strategy: str | None, limit: int, as_json: bool)
             finally:
                 reader.close()
         except StorageError as error:
-            raise ArbError(str(error), code=ExitCode.ENVIRONMENT) from error
+            raise ArbError(str(error), remedy=_STORE_REMEDY, code=ExitCode.ENVIRONMENT) from error
     trades.sort(key=lambda trade: trade.intent.created_ns, reverse=True)
     trades = trades[:limit]
     if as_json:
@@ -142,6 +144,10 @@ def _require(path: Path) -> None:
             remedy="run `arb up` first, or name its state directory with --state",
             code=ExitCode.NOT_RUNNING,
         )
+
+
+def _at_ns(sighting: Sighting) -> int:
+    return sighting.at_ns
 
 
 def _time(ns: int) -> str:

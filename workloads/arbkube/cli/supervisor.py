@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import signal
 import socket
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import IO
 import msgspec
 import redis.asyncio as redis
 import structlog
+from redis import Redis as BlockingRedis
 from redis.exceptions import RedisError
 
 from arbkube.cli.servers import Server, ServerError, bus_server, control_server
@@ -102,22 +102,20 @@ def _last_run(state: Path) -> RunFile | None:
 
 
 def end_leftover_servers(state: Path) -> None:
-    """End servers that a killed supervisor left behind: two writers of one append-only file would destroy it."""
+    """End servers that a killed supervisor left behind: two writers of one append-only file would destroy it.
+
+    They are asked on their own sockets, in a directory that only that run used: no process of anybody else's can be meant.
+    """
     run = _last_run(state)
     if run is None:
         return
-    for pid in run.servers.values():
-        try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"valkey-server" in command and str(state).encode() in command:
-            os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + _SERVER_PATIENCE_S
-            while _is_alive(pid) and time.monotonic() < deadline:
-                time.sleep(0.05)
-    for url in (run.bus, run.control):
+    for name, url in (("bus", run.bus), ("control", run.control)):
         path = Path(url.removeprefix("unix://"))
+        with contextlib.suppress(RedisError, OSError), BlockingRedis.from_url(url, socket_timeout=_SERVER_PATIENCE_S) as client:
+            client.shutdown(nosave=True)
+        deadline = time.monotonic() + _SERVER_PATIENCE_S
+        while (pid := run.servers.get(name)) is not None and path.exists() and _is_alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             path.parent.rmdir()

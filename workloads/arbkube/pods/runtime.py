@@ -68,8 +68,11 @@ _Document = TypeVar("_Document", bound=msgspec.Struct)
 
 
 def read_document(arguments: PodArguments, kind: type[_Document]) -> _Document:
-    """The role's document. Raises OSError, msgspec.ValidationError, or ValueError when it is another role's."""
-    document = decode_document(arguments.document.read_bytes())
+    """The role's document. Raises OSError, or ValueError when it cannot be read or is another role's."""
+    try:
+        document = decode_document(arguments.document.read_bytes())
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{arguments.document}: not a document of this version: {error}") from error
     if not isinstance(document, kind):
         raise ValueError(f"{arguments.document.name} is a {type(document).__name__}, not a {kind.__name__}")
     return document
