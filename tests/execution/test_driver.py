@@ -50,6 +50,16 @@ def test_a_locked_journal_refuses_the_open_and_nothing_is_sent(world, tmp_path):
     assert world.driver.fault == ""
 
 
+def test_a_renewed_lease_ends_the_fault_of_a_quiet_market(world, tmp_path):
+    """Nothing else is written durably until the next opportunity, which may be hours away."""
+    other = lock(tmp_path / "x.db")
+    world.take(BUY, SELL)
+    other.execute("ROLLBACK")
+    assert world.driver.fault
+    world.run(3 * SECOND)
+    assert world.driver.fault == ""
+
+
 def test_a_full_disk_refuses_opens_and_when_there_is_room_again_nothing_is_missing(tmp_path):
     """A file that may not grow is what SQLite makes of a full disk."""
     world = World(tmp_path / "x.db", config(limits=EffectiveLimits(max_open_intents=100))).start()

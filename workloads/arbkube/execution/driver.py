@@ -224,5 +224,7 @@ class Driver:
             self.fault = str(error)
             self._renew_ns = now_ns + RETRY_NS
             return
+        if not self._line:
+            self.fault = ""  # a renewal is a durable write as well
         self._lease_until_ns = asked_ns + self._ttl_ns * 9 // 10
         self._renew_ns = now_ns + self._ttl_ns // 3
