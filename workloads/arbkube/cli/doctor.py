@@ -85,7 +85,7 @@ def _valkey() -> Finding:
     try:
         binary = get_binary_path()
         told = subprocess.run([str(binary), "--version"], capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError, Exception) as error:
+    except (OSError, subprocess.SubprocessError, RuntimeError) as error:
         return Finding(check="valkey", level=Level.ERROR, message=f"does not run: {error}", remedy=remedy)
     version = next((word[2:] for word in told.stdout.split() if word.startswith("v=")), "unknown")
     return Finding(check="valkey", level=Level.OK, message=f"{version} inside the environment")

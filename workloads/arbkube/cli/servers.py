@@ -83,6 +83,7 @@ class Server:
                     if not self.alive:
                         raise ServerError(f"the {self.name} server ended at once: see {self._log}") from None
                     if time.monotonic() > deadline:
+                        self.stop()
                         raise ServerError(f"the {self.name} server does not answer: see {self._log}") from None
                     time.sleep(0.02)
                 else:

@@ -38,5 +38,7 @@ def reset_state(state: Path, *, confirmed: bool) -> None:
     except StateLockedError as error:
         raise ArbError(str(error), remedy="end the running `arb up` first", code=ExitCode.ENVIRONMENT) from error
     except OSError as error:
-        raise ArbError(f"{state}: {error.strerror}", remedy="check its permissions", code=ExitCode.ENVIRONMENT) from error
+        raise ArbError(
+            f"{state}: {error.strerror or error}", remedy="check its permissions", code=ExitCode.ENVIRONMENT
+        ) from error
     typer.echo(f"{state}: deleted")

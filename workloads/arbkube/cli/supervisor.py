@@ -38,6 +38,8 @@ _STOP_TIMEOUT_S = 60.0
 _LOCK_TIMEOUT_S = 0.5
 """A reader that looks whether something runs holds the lock for an instant."""
 _SERVER_PATIENCE_S = 5.0
+_SERVER_RETRY_S = 1.0
+_LOOK_S = 0.2
 
 
 class StateLockedError(Exception):
@@ -158,6 +160,7 @@ class Supervisor:
         self._control: Server = control_server(sockets=self._sockets, state=self._state)
         self._simulator = f"http://127.0.0.1:{_free_port()}" if any(w.role is Role.SIMULATOR for w in plan.workloads) else ""
         self._watchers: list[asyncio.Task[None]] = []
+        self._server_watcher: asyncio.Task[None] | None = None
         self._stopping = False
         self._client = redis.Redis.from_url(self._control.url, socket_timeout=2)
 
@@ -176,7 +179,7 @@ class Supervisor:
             self._watchers.append(asyncio.create_task(self._keep(child)))
             if child.workload.role is Role.SIMULATOR:
                 await self._wait_for_port()
-        self._watchers.append(asyncio.create_task(self._keep_servers()))
+        self._server_watcher = asyncio.create_task(self._keep_servers())
 
     async def stop(self) -> dict[str, PodStatus]:
         """End every pod gracefully, then the servers; the pods' last words."""
@@ -188,6 +191,8 @@ class Supervisor:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
+        if self._server_watcher is not None:
+            await self._server_watcher  # not cancelled: a server that it is just starting must be known to be stopped
         statuses = {}
         with contextlib.suppress(RedisError, OSError, TimeoutError):  # it may never have started
             statuses = await self.statuses()
@@ -238,6 +243,8 @@ class Supervisor:
                         stderr=output,
                         start_new_session=True,
                     )
+                if self._stopping:
+                    child.process.terminate()  # it was being started while everything else was ended
                 child.last_exit = await child.process.wait()
             except OSError as error:
                 log.error("pod cannot be started", pod=child.workload.name, error=str(error))
@@ -250,8 +257,8 @@ class Supervisor:
             await asyncio.sleep(pause)
 
     async def _keep_servers(self) -> None:
-        while True:
-            await asyncio.sleep(0.2)
+        while not self._stopping:
+            await asyncio.sleep(_LOOK_S)
             for server in (self._control, self._bus):
                 if not server.alive and not self._stopping:
                     log.warning("server ended", server=server.name)
@@ -260,7 +267,7 @@ class Supervisor:
                         self._write_run_file()
                     except (ServerError, OSError) as error:
                         log.error("server cannot be started", server=server.name, error=str(error))
-                        await asyncio.sleep(_RESTART_CAP_S / 10)
+                        await asyncio.sleep(_SERVER_RETRY_S)
 
     def _command(self, workload: Workload) -> Sequence[str]:
         port = self._simulator.rsplit(":", 1)[1] if workload.role is Role.SIMULATOR else "0"
