@@ -169,6 +169,41 @@ def test_a_stopped_executor_leaves_the_lease_free(world, tmp_path):
     World(tmp_path / "x.db", config(), holder="two", now_ns=world.now_ns).start()
 
 
+def test_an_overtaken_holder_never_takes_the_lease_back(world, tmp_path):
+    """Stopped for longer than the lease lasts, and its successor is gone too: what it knows is out of date."""
+    second = World(tmp_path / "x.db", config(), holder="two", now_ns=world.now_ns + 5 * SECOND).start()
+    second.driver.stop(second.now_ns)
+    world.now_ns = second.now_ns + 1 * SECOND
+    with pytest.raises(LeaseLost, match="another executor has taken the lease"):
+        world.driver.on_time(world.now_ns)
+    third = World(tmp_path / "x.db", config(), holder="three", now_ns=world.now_ns).start()
+    assert third.store.load(0).unsettled == ()
+
+
+def test_an_overtaken_holder_executes_nothing_on_paper(world, tmp_path):
+    world.take(BUY, SELL)
+    World(tmp_path / "x.db", config(), holder="two", now_ns=world.now_ns + 5 * SECOND).start()
+    world.now_ns += 30 * MS
+    with pytest.raises(LeaseLost):
+        world.book("a")
+    assert list(world.store.fills()) == []
+    assert len(world.store.open_orders()) == 2
+
+
+def test_a_successor_that_waited_knows_what_its_predecessor_did_meanwhile(world, tmp_path):
+    world.take(BUY, SELL)
+    second = World(tmp_path / "x.db", config(), holder="two", now_ns=world.now_ns)
+    with pytest.raises(LeaseLost):
+        second.start()
+    world.run(50 * MS)
+    world.driver.stop(world.now_ns)
+    second.now_ns = world.now_ns
+    second.start()
+    assert second.broker.next_deadline() is None  # those orders are over
+    assert second.broker.balances() == world.broker.balances()
+    assert second.engine.accounts.inventory.moved == world.engine.accounts.inventory.moved
+
+
 def test_past_its_monotonic_deadline_nothing_opens(world):
     world.now_ns += 4_600 * MS  # a tenth of the time before the lease runs out
     cheap_and_dear(world)

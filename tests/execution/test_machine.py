@@ -101,7 +101,7 @@ class Execution(RuleBasedStateMachine):
         new = World.__new__(World)
         new.__dict__.update(old.__dict__)
         store, store.database = old.store, old.store.database
-        store._token = -1  # a new process does not know the old one's token
+        store._token = 0  # a new process does not know the old one's token
         fresh = World(":memory:", self.settings, now_ns=old.now_ns + 6 * SECOND)
         new.now_ns = fresh.now_ns
         new.store = store

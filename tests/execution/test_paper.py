@@ -22,17 +22,20 @@ class Venue:
     def __init__(self, **changes) -> None:
         self.settings = config(**changes)
         self.store = SqliteExecutorStore(":memory:")
+        self.store.acquire_lease("test", SECOND, START)
         self.broker = self.begin()
         self.number = 0
 
     def begin(self) -> PaperBroker:
-        return PaperBroker(
+        broker = PaperBroker(
             paper=self.settings.execution.paper,
             markets=self.settings.markets,
             max_age_ns=self.settings.max_age_ns,
             seed=1,
             ledger=self.store,
         )
+        broker.resume()
+        return broker
 
     def show(self, at_ms: int, *asks: tuple[str, str], feed: str = "a", **changes) -> None:
         now_ns = START + at_ms * MS

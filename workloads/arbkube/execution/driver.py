@@ -74,8 +74,12 @@ class Driver:
         """Why the journal cannot be written just now; empty while it can."""
 
     def start(self, now_ns: int) -> list[Outcome]:
-        """Take the lease, load the journal, settle what it left open. Raises LeaseLost while another holds the lease."""
+        """Take the lease, load the journal, settle what it left open. Raises LeaseLost while another holds the lease.
+
+        Call it once. Where it raises, begin anew with another engine and broker: they may have taken in half of it.
+        """
         self._renew(now_ns)
+        self._broker.resume()
         return self._perform(self._engine.restore(self._journal.load(now_ns - REMEMBER_NS), now_ns), now_ns)
 
     def on_batch(self, batch: FrameBatch, now_ns: int) -> list[Outcome]:

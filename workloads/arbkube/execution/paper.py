@@ -78,7 +78,7 @@ class PaperBroker:
     def __init__(
         self, *, paper: Paper, markets: tuple[Market, ...], max_age_ns: dict[str, int], seed: int, ledger: PaperLedger
     ) -> None:
-        """Balances are the paper account's beginning plus every fill of the ledger. Open orders of the ledger go on."""
+        """Knows nothing of the ledger before `resume`."""
         self._paper = paper
         self._markets = {market.key: market for market in markets}
         self._max_age_ns = max_age_ns
@@ -88,12 +88,16 @@ class PaperBroker:
         self._taken: dict[MarketKey, dict[tuple[Side, Decimal], tuple[Decimal, Decimal]]] = {}
         """Per market, by side and price of a level: its size when we took from it, and how much we took."""
         self._account = Inventory({(b.feed, b.asset): b.amount for b in paper.balances}, markets)
-        for fill in ledger.fills():
-            self._book(fill)
         self._arriving: list[tuple[int, int, PaperOrder]] = []
         self._queries: list[tuple[int, int, str, str]] = []
         self._counter = 0
-        for order in ledger.open_orders():
+
+    @exactly
+    def resume(self) -> None:
+        """Balances are the paper account's beginning plus every fill of the ledger. Open orders of the ledger go on."""
+        for fill in self._ledger.fills():
+            self._book(fill)
+        for order in self._ledger.open_orders():
             self._await(order)
 
     def submit(self, order: Order, now_ns: int) -> None:

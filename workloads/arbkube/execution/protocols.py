@@ -151,6 +151,9 @@ class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
 class Broker(Protocol):
     """Where orders go. Answers come out of `due`, never from the call that asked."""
 
+    def resume(self) -> None:
+        """Go on with what a predecessor left. Called once the lease is held, before anything else: until then it may act."""
+
     def submit(self, order: Order, now_ns: int) -> None:
         """Send an order. Called at most once for an id."""
 
@@ -203,7 +206,10 @@ class Journal(Protocol):
     """
 
     def acquire_lease(self, holder: str, ttl_ns: int, now_ns: int) -> None:
-        """Take the lease or keep it for another `ttl_ns`. Raises LeaseLost while another holder's has not run out."""
+        """Take the lease or keep it for another `ttl_ns`. Raises LeaseLost while another holder's has not run out.
+
+        Raises it, too, when somebody took the lease since we did, gone or not: what was loaded before is out of date.
+        """
 
     def release_lease(self) -> None:
         """Give it up, so that a successor need not wait."""

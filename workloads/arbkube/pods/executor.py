@@ -153,24 +153,7 @@ class ExecutorPod:
             venue_of=self._markets.venue_of,
             max_age_ns={name: feed.integrity.max_age.ns for name, feed in document.feeds.items()},
         )
-        self._engine = Engine(config)
-        broker = PaperBroker(
-            paper=config.execution.paper,
-            markets=config.markets,
-            max_age_ns=config.max_age_ns,
-            seed=int(uuid.UUID(document.uid)),
-            ledger=self._journal,
-        )
-        self._broker = MeteredBroker(broker, self._metrics, self.pod.now_ns)
-        driver = Driver(
-            engine=self._engine,
-            journal=self._journal,
-            broker=self._broker,
-            holder=f"{self.pod.arguments.name}:{os.getpid()}:{time.time_ns()}",
-            monotonic_ns=time.monotonic_ns,
-        )
-        outcomes = await self._begin(driver)
-        self._driver = driver
+        self._driver, outcomes = await self._begin(config, self._journal)
         self._perform(outcomes)
         self.pod.reasons.pop("start", None)
 
@@ -183,13 +166,34 @@ class ExecutorPod:
                 self.pod.reasons["start"] = str(error)
                 await asyncio.sleep(_RETRY_S)
 
-    async def _begin(self, driver: Driver) -> list[Outcome]:
-        """Take the lease and settle what the journal left open; wait where a killed predecessor's lease has not run out."""
+    async def _begin(self, config: ExecutorConfig, journal: SqliteExecutorStore) -> tuple[Driver, list[Outcome]]:
+        """Take the lease and settle what the journal left open; wait where a killed predecessor's lease has not run out.
+
+        Each attempt begins with nothing in memory: an engine that had taken in half of the journal would count that twice.
+        """
         while True:
+            self._engine = Engine(config)
+            broker = PaperBroker(
+                paper=config.execution.paper,
+                markets=config.markets,
+                max_age_ns=config.max_age_ns,
+                seed=int(uuid.UUID(config.strategy_uid)),
+                ledger=journal,
+            )
+            self._broker = MeteredBroker(broker, self._metrics, self.pod.now_ns)
+            driver = Driver(
+                engine=self._engine,
+                journal=journal,
+                broker=self._broker,
+                holder=f"{self.pod.arguments.name}:{os.getpid()}:{time.time_ns()}",
+                monotonic_ns=time.monotonic_ns,
+            )
             try:
-                return driver.start(self.pod.now_ns())
+                return driver, driver.start(self.pod.now_ns())
             except (LeaseLost, JournalUnavailable) as error:
                 self.pod.reasons["start"] = str(error)
+                with contextlib.suppress(JournalUnavailable):
+                    journal.release_lease()
                 await asyncio.sleep(_RETRY_S)
 
     async def _keep_time(self) -> None:

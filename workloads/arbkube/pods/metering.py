@@ -23,6 +23,9 @@ class MeteredBroker:
         self._created_ns: dict[str, int] = {}
         self._reported_ns: list[int] = []
 
+    def resume(self) -> None:
+        self._broker.resume()
+
     def submit(self, order: Order, now_ns: int) -> None:
         self._created_ns[order.id] = order.created_ns
         self._broker.submit(order, now_ns)

@@ -55,6 +55,8 @@ class SqliteExecutorStore:
             row = connection.execute("SELECT * FROM leases WHERE name = ?", (_LEASE,)).fetchone()
             token = 1 if row is None else row["token"]
             if row is not None and row["token"] != self._token:
+                if self._token:
+                    raise self._overtaken()
                 if row["expires_ns"] > now_ns:
                     left = (row["expires_ns"] - now_ns) / 1e9
                     raise LeaseLost(f"{self.database.path}: {row['holder']} holds the lease for another {left:.1f} s")
@@ -67,8 +69,11 @@ class SqliteExecutorStore:
         self._token = token
 
     def release_lease(self) -> None:
+        if not self._token:
+            return
         with self._write(durable=True) as connection:
             connection.execute("UPDATE leases SET expires_ns = 0 WHERE name = ? AND token = ?", (_LEASE, self._token))
+        self._token = 0
 
     # ---- journal -------------------------------------------------------------------------------------------------
 
@@ -129,6 +134,7 @@ class SqliteExecutorStore:
 
     def accept(self, order: PaperOrder) -> None:
         with self._write(durable=False) as connection:
+            self._assert_lease(connection)
             connection.execute(
                 "INSERT INTO paper_orders VALUES (?, ?, ?, ?)",
                 (order.order.id, order.arrives_ns, order.state.value, _json(order)),
@@ -136,6 +142,7 @@ class SqliteExecutorStore:
 
     def settle(self, order: PaperOrder) -> None:
         with self._write(durable=True) as connection:
+            self._assert_lease(connection)
             connection.execute(
                 "UPDATE paper_orders SET state = ?, document = ? WHERE id = ?",
                 (order.state.value, _json(order), order.order.id),
@@ -176,7 +183,10 @@ class SqliteExecutorStore:
     def _assert_lease(self, connection: sqlite3.Connection) -> None:
         row = connection.execute("SELECT token FROM leases WHERE name = ?", (_LEASE,)).fetchone()
         if row is None or row["token"] != self._token:
-            raise LeaseLost(f"{self.database.path}: another executor has taken the lease")
+            raise self._overtaken()
+
+    def _overtaken(self) -> LeaseLost:
+        return LeaseLost(f"{self.database.path}: another executor has taken the lease")
 
     def _intents(self, where: str, *parameters: object) -> tuple[Intent, ...]:
         statement = f"SELECT * FROM intents WHERE {where} ORDER BY created_ns, id"  # noqa: S608 - from the code
