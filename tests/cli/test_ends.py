@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,18 @@ def test_a_killed_supervisor_leaves_nothing_that_the_next_cannot_take_over(tmp_p
         assert not any(runs(pid) for pid in run["servers"].values()), "two writers of one file would destroy it"
         assert not Path(run["control"].removeprefix("unix://")).parent.exists()
         eventually(lambda: second.trades("cross") > len(before), "it trades on")
+        started_ns = second.run_file()["started_ns"]
         report = second.stop()
     after = {row["trade_id"] for row in rows(second.journal("cross"), "SELECT trade_id FROM fills")}
     assert {row["trade_id"] for row in before} < after
-    assert report["fills"] == len(after) - len(before)
+    points = rows(second.journal("cross"), "SELECT * FROM equity WHERE residual IS NOT NULL ORDER BY at_ns DESC")
+    marked = next(point for point in points if point["at_ns"] < started_ns)
+    booked = rows(second.journal("cross"), "SELECT trade_id FROM fills WHERE at_ns > ?", marked["at_ns"])
+    assert report["fills"] == len(booked) >= len(after) - len(before), "and what the killed run could not report"
+    pnl = report["strategies"]["cross"]["execution"]["pnl"]
+    if set(pnl["flows"]) != {"USDT"}:
+        gained = [Decimal(points[0][part]) - Decimal(marked[part]) for part in ("cash", "residual")]
+        assert [Decimal(pnl[part]) for part in ("cash", "residual")] == gained
     states = {row["state"] for row in rows(second.journal("cross"), "SELECT state FROM intents")}
     assert states <= {"Done", "Stuck"}
 

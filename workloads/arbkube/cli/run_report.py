@@ -13,7 +13,7 @@ import msgspec
 
 from arbkube.cli.report import FeedReport, Report, StrategyReport, combine, feed_report, strategy_report
 from arbkube.execution.protocols import EquityPoint
-from arbkube.execution.report import ExecutionFigures, execution_figures
+from arbkube.execution.report import ExecutionFigures, Trade, execution_figures
 from arbkube.market.instruments import Fees
 from arbkube.market.verified import BookCounts
 from arbkube.plan.documents import ExecutorDocument, FeedDocument
@@ -73,7 +73,10 @@ def _detector_of(plan: Plan, executor: Workload, statuses: Mapping[str, PodStatu
 
 
 def _figures(journal: Path, document: ExecutorDocument, since_ns: int) -> ExecutionFigures:
-    """This run's part of the journal. Residuals are counted from what they were worth when the run began."""
+    """This run's part of the journal: what came after the last marks of an earlier run.
+
+    A run that was killed left fills which none of its marks knows; nobody has reported them, so this one does.
+    """
     profit_asset = document.spec.profit_asset
     try:
         reader = SqliteExecutorReader(journal)
@@ -81,25 +84,34 @@ def _figures(journal: Path, document: ExecutorDocument, since_ns: int) -> Execut
         # The executor never began: its feeds announced no markets.
         return execution_figures(profit_asset=profit_asset, trades=(), refusals={}, first=None, last=None)
     try:
-        points = reader.equity(limit=1_000_000)
-        during = [point for point in points if point.at_ns >= since_ns]
-        before = next((point for point in points if point.at_ns < since_ns), None)
-        trades = [trade for trade in reader.trades_in_order() if trade.intent.created_ns >= since_ns]
-        booked_ns = max((fill.at_ns for trade in trades for fill in trade.fills), default=0)
-        # An executor that was killed at the end left fills that none of its marks knows.
-        last = during[0] if during and during[0].at_ns >= booked_ns else None
+        before = reader.last_valued_equity(before_ns=since_ns)
+        begin_ns = before.at_ns + 1 if before is not None else 0
+        trades = [part for trade in reader.trades_in_order() if (part := _part(trade, begin_ns)) is not None]
+        newest = reader.equity(limit=1)
+        booked_ns = max((fill.at_ns for trade in trades for fill in trade.fills), default=begin_ns)
+        # An executor that was killed at its end leaves fills without marks: their worth is unknown.
+        last = newest[0] if newest and newest[0].at_ns >= booked_ns else None
         return execution_figures(
             profit_asset=profit_asset,
             trades=trades,
-            refusals=reader.refusals(since_ns=since_ns),
-            first=next((point for point in reversed(during) if point.inventory is not None), None),
+            refusals=reader.refusals(since_ns=begin_ns),
+            first=reader.first_equity(since_ns=since_ns),
             last=_since(before, last) if last is not None else None,
         )
     finally:
         reader.close()
 
 
+def _part(trade: Trade, begin_ns: int) -> Trade | None:
+    """What of a trade happened from `begin_ns` on; None when nothing did."""
+    fills = tuple(fill for fill in trade.fills if fill.at_ns >= begin_ns)
+    if trade.intent.created_ns < begin_ns and not fills:
+        return None
+    return msgspec.structs.replace(trade, fills=fills)
+
+
 def _since(before: EquityPoint | None, last: EquityPoint) -> EquityPoint:
+    """`last`, with its residual counted from what it was worth before."""
     if before is None or before.residual is None or last.residual is None:
         return last
     return msgspec.structs.replace(last, residual=last.residual - before.residual)

@@ -45,8 +45,11 @@ class ExecutorReader(Protocol):
     def equity(self, *, limit: int) -> list[EquityPoint]:
         """The newest points first."""
 
-    def first_equity(self) -> EquityPoint | None:
-        """The oldest point kept: what InventoryPnL is counted from."""
+    def last_valued_equity(self, *, before_ns: int) -> EquityPoint | None:
+        """The newest point before `before_ns` at which everything could be valued."""
+
+    def first_equity(self, *, since_ns: int = 0) -> EquityPoint | None:
+        """The oldest point that values the inventory: what InventoryPnL is counted from."""
 
     def events(self, *, limit: int) -> list[Event]:
         """The newest first."""
@@ -97,8 +100,16 @@ class SqliteExecutorReader:
             struct(row, EquityPoint) for row in self._database.read("SELECT * FROM equity ORDER BY at_ns DESC LIMIT ?", limit)
         ]
 
-    def first_equity(self) -> EquityPoint | None:
-        rows = self._database.read("SELECT * FROM equity WHERE inventory IS NOT NULL ORDER BY at_ns LIMIT 1")
+    def last_valued_equity(self, *, before_ns: int) -> EquityPoint | None:
+        rows = self._database.read(
+            "SELECT * FROM equity WHERE residual IS NOT NULL AND at_ns < ? ORDER BY at_ns DESC LIMIT 1", before_ns
+        )
+        return struct(rows[0], EquityPoint) if rows else None
+
+    def first_equity(self, *, since_ns: int = 0) -> EquityPoint | None:
+        rows = self._database.read(
+            "SELECT * FROM equity WHERE inventory IS NOT NULL AND at_ns >= ? ORDER BY at_ns LIMIT 1", since_ns
+        )
         return struct(rows[0], EquityPoint) if rows else None
 
     def events(self, *, limit: int) -> list[Event]:
