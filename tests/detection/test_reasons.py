@@ -115,6 +115,14 @@ def test_stale_book_is_judged_by_liveness_and_the_offset() -> None:
     assert taken(scene.second(alive=NOW - SECOND, offset=SECOND))
 
 
+def test_a_book_from_the_future_is_stale_too() -> None:
+    scene = Scene(Detector(config(*two(), cross_venue=CROSS, skew="5s")))
+    scene.first()
+    assert not taken(scene.second(alive=NOW + 2 * SECOND + 1))
+    assert scene.outcome() is SkipReason.STALE_BOOK
+    assert taken(scene.second(alive=NOW + 2 * SECOND))
+
+
 def test_quiet_is_not_stale() -> None:
     scene = Scene(Detector(config(*two(), cross_venue=CROSS)))
     scene.first(at=NOW - 3600 * SECOND)

@@ -190,3 +190,13 @@ def test_an_order_under_way_is_pending_when_asked_for(venue):
     waiting = venue.send(0, "1")
     venue.broker.query(waiting, "a", START - 10 * MS)
     assert venue.hear(10).kind is ReportKind.PENDING
+
+
+def test_a_moment_without_a_book_gives_nothing_back_of_what_was_taken(venue):
+    venue.show(0, ("100.00", "5"))
+    venue.send(0, "3")
+    assert taken(venue.hear(20)) == [(100, 3)]
+    venue.show(30, withheld="Gap")
+    venue.show(40, ("100.00", "5"))
+    venue.send(40, "3")
+    assert taken(venue.hear(60)) == [(100, 2)]

@@ -71,6 +71,19 @@ def test_expired_a_nanosecond_too_late():
     assert verdict(world, detected_ns=world.now_ns - 250 * MS) is None
 
 
+def test_what_comes_from_the_future_is_as_wrong_as_what_is_old():
+    """A clock has leapt: nobody can say how old the book and the opportunity are."""
+    world = fresh()
+    assert verdict(world, detected_ns=world.now_ns + 250 * MS + 1) == "Expired"
+    assert verdict(world, detected_ns=world.now_ns + 250 * MS) is None
+    world = fresh()
+    world.now_ns -= 2 * SECOND + 1
+    assert verdict(world) == "StaleBook"
+    world = fresh(EffectiveLimits(max_mark_age_ns=1 * SECOND))
+    world.now_ns -= 1 * SECOND + 1
+    assert verdict(world) in ("EdgeGone", "StaleMark")
+
+
 def test_live_intent_and_max_open_intents():
     world = fresh(EffectiveLimits(max_open_intents=2))
     world.take(BUY, SELL)

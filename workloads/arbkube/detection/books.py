@@ -162,7 +162,8 @@ class Book:
         if feed.offset is None:
             return SkipReason.CLOCK_UNKNOWN
         alive = feed.alive.get(self.symbol)
-        if alive is None or now_ns - alive + feed.offset > feed.max_age:
+        # As far in the future is no better than too old: a clock has leapt.
+        if alive is None or not -feed.max_age <= now_ns - alive + feed.offset <= feed.max_age:
             return SkipReason.STALE_BOOK
         if feed.excess.get(self.symbol, 0) > feed.max_transit:
             return SkipReason.SLOW_TRANSIT

@@ -116,7 +116,7 @@ class PaperBroker:
     def on_batch(self, batch: FrameBatch, now_ns: int) -> None:
         for frame in self._books.apply(batch):
             taken = self._taken.get((batch.feed, frame.symbol))
-            if not taken:
+            if not taken or frame.withheld:  # which says nothing of the levels
                 continue
             sizes = _sizes(frame)
             for level in [level for level, (size, _) in taken.items() if sizes.get(level) != size]:
@@ -193,8 +193,8 @@ class PaperBroker:
         return replace(arrived, state=state, fills=fills)
 
     def _match(self, market: Market, order: Order, now_ns: int) -> tuple[Fill, ...]:
-        frame, age_ns = self._books.verified(market.key), self._books.age_ns(market.key, now_ns)
-        if frame is None or age_ns is None or age_ns > self._max_age_ns.get(market.feed, 0):
+        frame = self._books.verified(market.key)
+        if frame is None or not self._books.fresh(market.key, now_ns, self._max_age_ns.get(market.feed, 0)):
             return ()
         taken = self._taken.get(market.key, {})
         left, fills = order.quantity, list[Fill]()

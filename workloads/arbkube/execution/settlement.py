@@ -229,8 +229,8 @@ def _bounded(rules: Rules, key: MarketKey, limit_price: Decimal, side: Side) -> 
 def _offered(order: Order, rules: Rules, books: LatestBooks, now_ns: int) -> bool:
     """Whether a fresh verified book has something for the order within its limit."""
     key = (order.feed, order.symbol)
-    best, age_ns = books.best(key), books.age_ns(key, now_ns)
-    if best is None or age_ns is None or age_ns > rules.max_age_ns.get(key[0], 0):
+    best = books.best(key)
+    if best is None or not books.fresh(key, now_ns, rules.max_age_ns.get(key[0], 0)):
         return False
     (bid, _), (ask, _) = best
     return Decimal(ask) <= order.limit_price if order.side is Side.BUY else Decimal(bid) >= order.limit_price

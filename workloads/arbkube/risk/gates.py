@@ -30,7 +30,7 @@ class RefusalReason(StrEnum):
     UNKNOWN_MARKET = "UnknownMarket"
     """A leg names a market that this executor has no rules and fees for."""
     EXPIRED = "Expired"
-    """Older than `expireAfter` when it arrived."""
+    """Older than `expireAfter` when it arrived, or as far in the future: a clock has leapt."""
     LIVE_INTENT = "LiveIntent"
     """The identity's earlier intent is not settled yet."""
     MAX_OPEN_INTENTS = "MaxOpenIntents"
@@ -184,7 +184,8 @@ def markets_known(g: Gathered) -> RefusalReason | None:
 
 
 def young_enough(g: Gathered) -> RefusalReason | None:
-    return None if g.now_ns - g.opportunity.detected_ns <= g.expire_after_ns else RefusalReason.EXPIRED
+    age_ns = g.now_ns - g.opportunity.detected_ns
+    return None if -g.expire_after_ns <= age_ns <= g.expire_after_ns else RefusalReason.EXPIRED
 
 
 def identity_free(g: Gathered) -> RefusalReason | None:
@@ -200,11 +201,8 @@ def books_verified(g: Gathered) -> RefusalReason | None:
 
 
 def books_fresh(g: Gathered) -> RefusalReason | None:
-    for key in g.keys:
-        age_ns = g.books.age_ns(key, g.now_ns)
-        if age_ns is None or age_ns > g.max_age_ns.get(key[0], 0):
-            return RefusalReason.STALE_BOOK
-    return None
+    fresh = all(g.books.fresh(key, g.now_ns, g.max_age_ns.get(key[0], 0)) for key in g.keys)
+    return None if fresh else RefusalReason.STALE_BOOK
 
 
 def books_newer_than_fills(g: Gathered) -> RefusalReason | None:

@@ -66,6 +66,11 @@ class LatestBooks:
         alive_ns, offset_ns = self._alive_ns.get(key), self._offsets.get(key[0])
         return None if alive_ns is None or offset_ns is None else now_ns - alive_ns + offset_ns
 
+    def fresh(self, key: MarketKey, now_ns: int, max_age_ns: int) -> bool:
+        """Whether the book's age is known and at most `max_age_ns`. As far in the future is no better: a clock has leapt."""
+        age_ns = self.age_ns(key, now_ns)
+        return age_ns is not None and -max_age_ns <= age_ns <= max_age_ns
+
     def received_ns(self, key: MarketKey) -> int | None:
         """When the book's last event was received; None without a verified book or a measured clock."""
         frame, offset_ns = self.verified(key), self._offsets.get(key[0])
@@ -140,10 +145,8 @@ class Marks:
             best = books.best(key)
             if best is None:
                 continue
-            if max_age_ns is not None:
-                age_ns = books.age_ns(key, now_ns)
-                if age_ns is None or age_ns > max_age_ns:
-                    continue
+            if max_age_ns is not None and not books.fresh(key, now_ns, max_age_ns):
+                continue
             price = Decimal(best[0][0] if bid_side else best[1][0])
             if exchanged:
                 price = price * self._after_fee[key] if bid_side else price / self._after_fee[key]
