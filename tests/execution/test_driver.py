@@ -7,12 +7,16 @@ from decimal import Decimal
 
 import pytest
 
+from arbkube.execution.engine import REMEMBER_NS
 from arbkube.execution.protocols import JournalUnavailable, LeaseLost, Record
 from arbkube.market.instruments import Side
+from arbkube.resources.kinds import PartialPolicy
 from arbkube.risk.limits import EffectiveLimits
 from tests.execution.world import MS, SECOND, World, config, leg
 
 BUY, SELL = leg("a", Side.BUY, "3", "100.00"), leg("b", Side.SELL, "3", "100.90")
+
+RICH = {(feed, asset): "1000000" for feed in "ab" for asset in ("USDT", "BTC")}
 
 
 def cheap_and_dear(world: World) -> None:
@@ -206,10 +210,10 @@ def test_a_successor_that_waited_knows_what_its_predecessor_did_meanwhile(world,
 
 def test_past_its_monotonic_deadline_nothing_opens(world):
     world.now_ns += 4_600 * MS  # a tenth of the time before the lease runs out
-    cheap_and_dear(world)
     world.take(BUY, SELL)
     assert world.reasons() == ["LeaseLost"]
     world.driver.on_time(world.now_ns)  # renewed: nobody else took it
+    cheap_and_dear(world)
     world.take(BUY, SELL, name="other")
     assert len(world.engine.live_intents) == 1
 
@@ -253,3 +257,88 @@ def test_the_risk_day_and_its_start_survive_a_restart(world, tmp_path):
     second = World(tmp_path / "x.db", config(), holder="two", now_ns=world.now_ns + 6 * SECOND).start()
     assert second.engine._risk_day == world.engine._risk_day
     assert second.engine._lost_today(second.now_ns) == 0
+
+
+def test_a_risk_day_never_goes_back_with_the_clock(world):
+    cheap_and_dear(world)
+    day = 86_400 * SECOND
+    midnight = (world.now_ns // day + 1) * day
+    world.now_ns = midnight
+    world.driver.on_time(world.now_ns)
+    before = world.rows("SELECT * FROM risk_days ORDER BY day")
+    world.now_ns = midnight - 1
+    cheap_and_dear(world)
+    world.take(BUY, SELL)
+    world.now_ns += 50 * MS
+    world.driver.on_time(world.now_ns)
+    assert world.arb() != 0
+    world.now_ns = midnight - 1
+    world.driver.on_time(world.now_ns)
+    assert world.rows("SELECT * FROM risk_days ORDER BY day") == before
+
+
+def test_a_risk_day_begins_on_fresh_marks(tmp_path):
+    """What is held counts at what it is worth now, not at what it was when a venue fell silent."""
+    world = World(tmp_path / "x.db", config(on_partial=PartialPolicy.UNWIND)).start()
+    cheap_and_dear(world)
+    world.take(BUY, SELL)
+    world.run(5 * MS)
+    world.book("a", bids=(("99.80", "5"),), asks=(("99.95", "2.996"),))
+    world.run(50 * MS)
+    assert world.engine.accounts.inventory.by_asset()["BTC"] != 0  # dust
+    day = 86_400 * SECOND
+    world.now_ns = (world.now_ns // day + 1) * day
+    world.driver.on_time(world.now_ns)
+    assert world.rows("SELECT count(*) FROM risk_days") == [(1,)]  # nobody has spoken for hours
+    cheap_and_dear(world)
+    world.driver.on_time(world.now_ns)
+    assert world.rows("SELECT count(*) FROM risk_days") == [(2,)]
+
+
+def test_a_busy_executor_forgets_settled_intents_as_well():
+    world = World(":memory:", config(balances=RICH)).start()
+    for number in range(200):
+        world.book("a", bids=(("99.80", "5"),), asks=(("99.90", f"{5 + number % 2}"),))
+        world.book("b", bids=(("101.00", f"{5 + number % 2}"),), asks=(("101.10", "5"),))
+        world.take(leg("a", Side.BUY, "0.1", "100.00"), leg("b", Side.SELL, "0.1", "100.90"), name=str(number))
+        world.run(5 * SECOND)
+    assert world.rows("SELECT count(*) FROM intents WHERE outcome = 'Filled'") == [(200,)]
+    assert len(world.engine._settled) <= REMEMBER_NS // (5 * SECOND) + 1
+    assert len(world.engine._intent_of) == 2 * len(world.engine._settled)
+
+
+def test_a_repeated_opportunity_takes_nothing_from_the_intent_it_made(world):
+    chance = world.take(BUY, SELL)
+    world.run(50 * MS)
+    cheap_and_dear(world)
+    before = dict(world.engine._intent_of)
+    world.outcomes += world.driver.on_opportunity(chance, world.now_ns)
+    assert world.reasons() == ["DuplicateIntent"]
+    assert world.engine._intent_of == before  # a late fill still finds its intent
+
+
+def test_the_lease_is_renewed_when_the_clock_goes_back(tmp_path):
+    clock = {"monotonic": 0}
+    world = World(tmp_path / "x.db", config())
+    world.driver._monotonic_ns = lambda: clock["monotonic"]
+    world.start()
+    for _ in range(40):
+        clock["monotonic"] += 250 * MS
+        world.now_ns += 250 * MS
+        cheap_and_dear(world)
+        world.now_ns -= 3600 * SECOND if clock["monotonic"] == 1 * SECOND else 0
+    assert world.driver._may_send()
+
+
+def test_while_the_journal_is_away_what_waits_does_not_grow(world, tmp_path):
+    world.take(BUY, SELL)
+    world.run(19 * MS)
+    other = lock(tmp_path / "x.db")
+    world.run(3 * SECOND)
+    waiting = len(world.driver._line)
+    world.run(60 * SECOND)
+    assert len(world.driver._line) == waiting
+    other.execute("ROLLBACK")
+    world.run(3 * SECOND)
+    assert not world.driver._line
+    assert world.engine.live_intents == ()

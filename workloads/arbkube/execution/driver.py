@@ -65,6 +65,8 @@ class Driver:
         self._ttl_ns = lease_ttl_ns
         self._lease_until_ns = 0
         self._renew_ns = 0
+        self._renew_monotonic_ns = 0
+        """The same on the clock that never goes back: a lease must not run out because the other one did."""
         self._line: deque[Effect] = deque()
         self._retry_ns: int | None = None
         self._broker_retry_ns = 0
@@ -95,10 +97,10 @@ class Driver:
 
     def on_time(self, now_ns: int) -> list[Outcome]:
         """Call when `next_deadline` has come, or at any time."""
-        if now_ns >= self._renew_ns:
-            self._renew(now_ns)
         outcomes = self._hear(now_ns)
-        outcomes += self._perform(self._engine.on_time(now_ns), now_ns)
+        if not self._line:
+            # Else nothing that it could want would happen: its timers wait with what waits, lest that grow.
+            outcomes += self._perform(self._engine.on_time(now_ns), now_ns)
         if self._note_ns is not None and now_ns >= self._note_ns:
             self.flush()
         return outcomes
@@ -108,7 +110,8 @@ class Driver:
         broker_ns = self._broker.next_deadline()
         if broker_ns is not None:
             broker_ns = max(broker_ns, self._broker_retry_ns)
-        deadlines = (self._renew_ns, self._engine.next_deadline(), self._retry_ns, self._note_ns, broker_ns)
+        engine_ns = None if self._line else self._engine.next_deadline()
+        deadlines = (self._renew_ns, engine_ns, self._retry_ns, self._note_ns, broker_ns)
         return min(deadline for deadline in deadlines if deadline is not None)
 
     def stop(self, now_ns: int) -> None:
@@ -129,7 +132,9 @@ class Driver:
             self.fault = str(error)
 
     def _hear(self, now_ns: int) -> list[Outcome]:
-        """Retry the waiting line, then hand the broker's reports to the engine."""
+        """Keep the lease, retry the waiting line, then hand the broker's reports to the engine."""
+        if now_ns >= self._renew_ns or self._monotonic_ns() >= self._renew_monotonic_ns:
+            self._renew(now_ns)
         outcomes = self._perform((), now_ns) if self._line and now_ns >= (self._retry_ns or 0) else []
         if now_ns < self._broker_retry_ns:
             return outcomes
@@ -226,9 +231,9 @@ class Driver:
             if not self._lease_until_ns:
                 raise
             self.fault = str(error)
-            self._renew_ns = now_ns + RETRY_NS
+            self._renew_ns, self._renew_monotonic_ns = now_ns + RETRY_NS, asked_ns + RETRY_NS
             return
         if not self._line:
             self.fault = ""  # a renewal is a durable write as well
         self._lease_until_ns = asked_ns + self._ttl_ns * 9 // 10
-        self._renew_ns = now_ns + self._ttl_ns // 3
+        self._renew_ns, self._renew_monotonic_ns = now_ns + self._ttl_ns // 3, asked_ns + self._ttl_ns // 3

@@ -105,6 +105,7 @@ class Engine:
         )
         self._live: dict[str, Live] = {}
         self._settled: dict[str, Live] = {}
+        """In the order in which they were settled."""
         self._intent_of: dict[str, str] = {}
         self._look_ns: dict[str, int] = {}
         """Per open order: when to declare it unknown or ask again."""
@@ -165,6 +166,10 @@ class Engine:
         if reason is not None:
             return [*effects, Refused(self._intent(opportunity, None, now_ns, reason))]
         intent = self._intent(opportunity, gathered.repriced, now_ns, None)
+        if intent.id in self._settled:
+            # The journal would say so, too, but by then its orders would no longer be those of the settled one.
+            duplicate = RefusalReason.DUPLICATE_INTENT
+            return [*effects, Refused(self._intent(opportunity, gathered.repriced, now_ns, duplicate))]
         live = Live(intent)
         count = len(intent.legs) if self._rules.legs is LegOrder.SIMULTANEOUS else 1
         lifetime_ns = self._rules.order_lifetime_ns
@@ -218,7 +223,7 @@ class Engine:
             effects += self._advance(self._live[intent], now_ns)
         if now_ns >= self._snapshot_ns:
             effects += self.snapshot(now_ns)
-            self._forget(now_ns)
+        self._forget(now_ns)
         return effects
 
     def next_deadline(self) -> int | None:
@@ -406,11 +411,11 @@ class Engine:
         return Announce(Balances(strategy=self.config.strategy, at_ns=now_ns, available=self.available()))
 
     def _roll_day(self, now_ns: int) -> list[Effect]:
-        """Begin the UTC risk day, as soon as what is held can be valued."""
+        """Begin the UTC risk day, as soon as what is held can be valued freshly. A clock that goes back begins none anew."""
         day = datetime.fromtimestamp(now_ns // 10**9, UTC).date().isoformat()
-        if self._risk_day is not None and self._risk_day.day == day:
+        if self._risk_day is not None and self._risk_day.day >= day:
             return []
-        start = self.accounts.pnl(now_ns, None).arb
+        start = self.accounts.pnl(now_ns, self.config.limits.max_mark_age_ns).arb
         if start is None:
             return []
         self._risk_day = RiskDay(day=day, start=start)
@@ -430,6 +435,10 @@ class Engine:
 
     def _forget(self, now_ns: int) -> None:
         """Drop settled intents that no late fill can concern any more."""
-        for intent in [i for i, live in self._settled.items() if (live.intent.closed_ns or 0) < now_ns - REMEMBER_NS]:
-            for order in self._settled.pop(intent).orders:
+        while self._settled:
+            intent, live = next(iter(self._settled.items()))
+            if (live.intent.closed_ns or 0) >= now_ns - REMEMBER_NS:
+                return
+            del self._settled[intent]
+            for order in live.orders:
                 self._intent_of.pop(order, None)
