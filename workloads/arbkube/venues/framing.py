@@ -25,7 +25,7 @@ class Framer:
         self.feed = feed
         self.epoch = epoch
         self.depth = depth
-        self._gauges: dict[int, TransitGauge] = {}
+        self._gauges: dict[Session, TransitGauge] = {}
         self._excess: dict[str, int] = {}
         self._keyframe_ns = 0
 
@@ -33,7 +33,7 @@ class Framer:
         self, session: Session, changed: Sequence[VerifiedBook], *, now_ns: int, clock_offset_ns: int | None
     ) -> FrameBatch:
         """What `changed` books of one session look like now."""
-        gauge = self._gauges.setdefault(id(session), TransitGauge())
+        gauge = self._gauges.setdefault(session, TransitGauge())
         alive: dict[str, int] = {}
         excess: dict[str, int] = {}
         for book in changed:
