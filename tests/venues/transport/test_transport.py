@@ -317,16 +317,22 @@ async def test_an_answer_never_reaches_the_next_connection() -> None:
 
         there.serve = kept
         async with connected(there) as transport:
-            await until(lambda: late, what="the snapshot is asked for")
-            there.serve = lambda _request, socket: asyncio.sleep(0.3)
-            await sockets[0].close()
-            release.set()
-            await until(lambda: len(there.opened) >= 2)
-            await asyncio.sleep(0.2)
+            (session,) = transport.sessions
             (book,) = books(transport)
-            assert book.book.sizes() == (0, 0)
-            there.serve = talk
-            await until(lambda: verified(transport))
+            sizes = set()
+            prove = session.prove
+
+            def proven(one: VerifiedBook, venue_ns: int, now_ns: int) -> None:
+                prove(one, venue_ns, now_ns)
+                sizes.add(one.book.sizes())
+
+            session.prove = proven  # type: ignore[assignment,method-assign]
+            await until(lambda: late, what="the snapshot is asked for")
+            await sockets[0].close()
+            await until(lambda: not session.connected, what="the connection is gone")
+            release.set()
+            await until(lambda: verified(transport), what="the book of the second connection")
+            assert sizes == {(6, 6)}
             assert book.book.bids(2) == [("100.0", "2"), ("99.0", "1")]
 
 
