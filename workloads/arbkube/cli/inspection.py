@@ -18,11 +18,12 @@ from rich.table import Table
 
 from arbkube.cli.errors import ArbError, ExitCode
 from arbkube.cli.manifests import print_json
-from arbkube.cli.supervisor import RunFile, read_run_file, read_statuses
+from arbkube.cli.runfile import RunFile, read_run_file
+from arbkube.cli.supervisor import read_statuses
 from arbkube.cli.table import render
 from arbkube.detection.model import LegSeen, Sighting
 from arbkube.execution.report import Trade
-from arbkube.pods.runtime import PodStatus
+from arbkube.pods.status import PodStatus
 from arbkube.storage.database import StorageError
 from arbkube.storage.reading import SqliteExecutorReader
 from arbkube.storage.recorder import SqliteRecorderStore

@@ -18,7 +18,7 @@ from arbkube.market.instruments import Fees
 from arbkube.market.verified import BookCounts
 from arbkube.plan.documents import ExecutorDocument, FeedDocument
 from arbkube.plan.planning import Plan, Role, Workload
-from arbkube.pods.runtime import PodStatus
+from arbkube.pods.status import PodStatus
 from arbkube.storage.database import StorageError
 from arbkube.storage.reading import SqliteExecutorReader
 

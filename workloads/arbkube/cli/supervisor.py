@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import socket
 import sys
@@ -16,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import msgspec
 import redis.asyncio as redis
@@ -24,10 +22,11 @@ import structlog
 from redis import Redis as BlockingRedis
 from redis.exceptions import RedisError
 
+from arbkube.cli.runfile import RunFile, last_run
 from arbkube.cli.servers import Server, ServerError, bus_server, control_server
 from arbkube.plan.documents import encode_document
 from arbkube.plan.planning import Plan, Role, Workload
-from arbkube.pods.runtime import STATUS_PREFIX, PodStatus
+from arbkube.pods.status import STATUS_PREFIX, PodStatus
 
 log = structlog.get_logger(__name__)
 
@@ -35,72 +34,9 @@ _RESTART_BASE_S = 0.2
 _RESTART_CAP_S = 10.0
 _HEALTHY_AFTER_S = 20.0
 _STOP_TIMEOUT_S = 60.0
-_LOCK_TIMEOUT_S = 0.5
-"""A reader that looks whether something runs holds the lock for an instant."""
 _SERVER_PATIENCE_S = 5.0
 _SERVER_RETRY_S = 1.0
 _LOOK_S = 0.2
-
-
-class StateLockedError(Exception):
-    """Another supervisor holds the state directory."""
-
-
-class RunFile(msgspec.Struct, kw_only=True):
-    """`run.json`: how other commands find a running `arb up`."""
-
-    pid: int
-    started_ns: int
-    directory: str
-    bus: str
-    control: str
-    servers: dict[str, int]
-    simulator: str
-    pods: dict[str, str]
-    """Pod name to role."""
-
-
-def lock_state(state: Path) -> IO[str]:
-    """Hold the state directory while the returned file is open. Raises StateLockedError naming the holder, or OSError."""
-    state.mkdir(parents=True, exist_ok=True)
-    file = (state / "lock").open("a+")
-    deadline = time.monotonic() + _LOCK_TIMEOUT_S
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if time.monotonic() < deadline:
-                time.sleep(0.05)
-                continue
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            file.close()
-            raise StateLockedError(f"{state} is in use by another `arb up` (pid {holder})") from None
-        break
-    file.seek(0)
-    file.truncate()
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
-
-
-def read_run_file(state: Path) -> RunFile | None:
-    """The run file of `state`, or None where nothing runs. The lock says so: a process id may be another's by now."""
-    try:
-        with (state / "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _last_run(state)
-    except OSError:
-        return None
-    return None
-
-
-def _last_run(state: Path) -> RunFile | None:
-    try:
-        return msgspec.json.decode((state / "run.json").read_bytes(), type=RunFile)
-    except (OSError, msgspec.MsgspecError):
-        return None
 
 
 def end_leftover_servers(state: Path) -> None:
@@ -108,7 +44,7 @@ def end_leftover_servers(state: Path) -> None:
 
     They are asked on their own sockets, in a directory that only that run used: no process of anybody else's can be meant.
     """
-    run = _last_run(state)
+    run = last_run(state)
     if run is None:
         return
     for name, url in (("bus", run.bus), ("control", run.control)):

@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from arbkube.pods.runtime import PodStatus
+from arbkube.pods.status import PodStatus
 
 PAPER = "PAPER: no order leaves this machine"
 

@@ -24,12 +24,13 @@ from arbkube.cli.inputs import load_valid
 from arbkube.cli.outputs import check_writable, write_whole
 from arbkube.cli.report import Report, encode_report
 from arbkube.cli.run_report import report_of_run
+from arbkube.cli.runfile import StateLockedError, lock_state
 from arbkube.cli.servers import ServerError
-from arbkube.cli.supervisor import StateLockedError, Supervisor, end_leftover_servers, lock_state
+from arbkube.cli.supervisor import Supervisor, end_leftover_servers
 from arbkube.cli.table import PAPER, render, summary
 from arbkube.plan.planning import Plan
 from arbkube.plan.planning import plan as plan_of
-from arbkube.pods.runtime import PodStatus
+from arbkube.pods.status import PodStatus
 from arbkube.resources.loading import Resources
 from arbkube.venues.catalog import CCXT
 

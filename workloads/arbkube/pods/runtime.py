@@ -31,6 +31,7 @@ from redis.exceptions import RedisError
 
 from arbkube.market.bus import Bus, ValkeyBus
 from arbkube.plan.documents import decode_document
+from arbkube.pods.status import STATUS_PREFIX, PodStatus
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +39,6 @@ HEARTBEAT_S = 1.0
 """Each one is a durable write on the control server, so not oftener than a reader needs."""
 HEARTBEAT_TTL_MS = 3000
 FINAL_STATUS_TTL_MS = 60_000
-STATUS_PREFIX = "status:"
 _CLOCK_INTERVAL_S = 10.0
 _STOP_GRACE_S = 55.0
 """Less than the 60 s after which a pod is killed."""
@@ -76,21 +76,6 @@ def read_document(arguments: PodArguments, kind: type[_Document]) -> _Document:
     if not isinstance(document, kind):
         raise ValueError(f"{arguments.document.name} is a {type(document).__name__}, not a {kind.__name__}")
     return document
-
-
-class PodStatus(msgspec.Struct, kw_only=True):
-    """A pod's heartbeat. `detail` is the role's own: see the role's module."""
-
-    pod: str
-    role: str
-    pid: int
-    port: int
-    mode: str
-    started_ns: int
-    ready: bool
-    reasons: list[str]
-    """Why it is not ready."""
-    detail: dict[str, object]
 
 
 class Pod:
