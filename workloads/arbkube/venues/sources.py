@@ -5,7 +5,7 @@ For: one interface to both, and choosing by the feed's spec. May not: know a ven
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from random import Random
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import aiohttp
 from arbkube.market.instruments import Fees, Instrument
 from arbkube.resources.kinds import VenueFeedSpec
 from arbkube.venues.catalog import CCXT
+from arbkube.venues.recording import unusable_rules
 from arbkube.venues.registry import adapter as adapter_of
 from arbkube.venues.rest import VenueHttpError, fetch_instruments
 from arbkube.venues.session import Adapter, Endpoint, Session, SessionOptions
@@ -76,7 +77,7 @@ class AdapterSource:
         return sum(max(0, connection.reconnects) for connection in self._transport.connections) if self._transport else 0
 
     async def instruments(self, symbols: Sequence[str]) -> list[Instrument]:
-        return await fetch_instruments(self._http, self._adapter, symbols, self._options.endpoint)
+        return await _sound(self._spec.venue, fetch_instruments(self._http, self._adapter, symbols, self._options.endpoint))
 
     def fees(self, symbols: Sequence[str]) -> Fees:
         return fees_of(self._spec) or self._adapter.default_fees
@@ -117,7 +118,7 @@ class CcxtFeedSource:
         return sum(connection.reconnects for connection in self._source.connections)
 
     async def instruments(self, symbols: Sequence[str]) -> list[Instrument]:
-        return await self._source.instruments(symbols)
+        return await _sound(self._spec.venue, self._source.instruments(symbols))
 
     def fees(self, symbols: Sequence[str]) -> Fees:
         return fees_of(self._spec) or self._source.fees(symbols)
@@ -127,6 +128,18 @@ class CcxtFeedSource:
 
     async def close(self) -> None:
         await self._source.close()
+
+
+async def _sound(venue: str, asked: Awaitable[list[Instrument]]) -> list[Instrument]:
+    """The rules asked for, if orders can be made by them: whoever divides by a lot must find one. Raises ValueError."""
+    try:
+        found = await asked
+    except ArithmeticError as error:
+        raise ValueError(f"{venue} states a rule that is no number") from error
+    unusable = unusable_rules(found)
+    if unusable:
+        raise ValueError(f"{venue} states rules that make no sense: {unusable}")
+    return found
 
 
 def fees_of(spec: VenueFeedSpec) -> Fees | None:
