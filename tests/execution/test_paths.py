@@ -263,7 +263,7 @@ def test_all_legs_shrink_to_what_the_thinnest_still_offers(world):
 def test_a_ring_of_three_markets(tmp_path):
     markets = (A, market("a", "ETH-BTC", lot="0.001", min_notional="0.0001"), market("a", "ETH-USDT", lot="0.001"))
     balances = {("a", asset): amount for asset, amount in (("USDT", "10000"), ("BTC", "1"), ("ETH", "10"))}
-    world = World(tmp_path / "x.db", config(markets=markets, balances=balances)).start()
+    world = World(tmp_path / "x.db", config(markets=markets, balances=balances, plausible="2000bps")).start()
     world.book("a", bids=(("99.90", "50"),), asks=(("100.00", "50"),))
     world.book("a", symbol="ETH-BTC", bids=(("0.09", "50"),), asks=(("0.10", "50"),))
     world.book("a", symbol="ETH-USDT", bids=(("11.00", "50"),), asks=(("11.10", "50"),))

@@ -71,6 +71,7 @@ def config(
     limits: EffectiveLimits | None = None,
     balances: dict[tuple[str, str], str] | None = None,
     max_loss: str = "50bps",
+    plausible: str = "300bps",
 ) -> ExecutorConfig:
     if balances is None:
         balances = {(feed, asset): amount for feed in "ab" for asset, amount in (("USDT", "100000"), ("BTC", "10"))}
@@ -79,7 +80,7 @@ def config(
         strategy_uid="uid",
         revision="r1",
         profit_asset="USDT",
-        detection=Detection(),
+        detection=Detection(max_plausible_edge=Bps(plausible)),
         execution=Execution(
             legs=legs,
             on_partial=on_partial,

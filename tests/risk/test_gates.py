@@ -60,6 +60,21 @@ def test_journal_unavailable():
     assert verdict(world) == "JournalUnavailable"
 
 
+def test_another_revision():
+    """Limits, balances and policies are those of one configuration: nothing is decided under two."""
+    assert verdict(fresh(), revision="r0") == "OtherRevision"
+
+
+def test_an_edge_that_has_become_implausible():
+    """The detector judged the books of its moment; what they have become since may be just what it would not have traded."""
+    world = fresh()
+    world.book("b", bids=(("102.90", "9"),), asks=(("103.00", "9"),))
+    assert verdict(world) is None
+    world = fresh()
+    world.book("b", bids=(("103.20", "9"),), asks=(("103.30", "9"),))
+    assert verdict(world) == "ImplausibleEdge"  # 300 bps by default; fees are 20
+
+
 def test_unknown_market():
     assert verdict(fresh(), leg("c", Side.BUY, "3", "100"), SELL) == "UnknownMarket"
     assert verdict(fresh(), legs=()) == "UnknownMarket"
@@ -191,7 +206,7 @@ def test_what_an_order_pays_with_is_exposure_as_well():
 
     def at(limit: str) -> str | None:
         limits = EffectiveLimits(max_exposure_by_asset={"BTC": Decimal(limit)})
-        world = World(":memory:", config(markets=markets, balances=balances, limits=limits)).start()
+        world = World(":memory:", config(markets=markets, balances=balances, limits=limits, plausible="2000bps")).start()
         world.book("a", bids=(("99", "5"),), asks=(("100", "9"),))
         world.book("a", symbol="ETH-BTC", bids=(("0.09", "5"),), asks=(("0.1", "9"),))
         world.book("b", symbol="ETH-USDT", bids=(("11", "9"),), asks=(("11.1", "9"),))

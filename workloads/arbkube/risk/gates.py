@@ -27,6 +27,8 @@ class RefusalReason(StrEnum):
     """This executor's lease has run out or is held by another: it may send nothing."""
     JOURNAL_UNAVAILABLE = "JournalUnavailable"
     """The journal could not be written (disk full, read-only, locked); nothing was sent."""
+    OTHER_REVISION = "OtherRevision"
+    """It was decided under another configuration than this executor's."""
     UNKNOWN_MARKET = "UnknownMarket"
     """A leg names a market that this executor has no rules and fees for."""
     EXPIRED = "Expired"
@@ -43,6 +45,8 @@ class RefusalReason(StrEnum):
     """A leg's book is not newer than the last fill in its market: it may show what is already taken."""
     EDGE_GONE = "EdgeGone"
     """On the executor's own current books the net edge is below `exitEdge`, or nothing is left within the limits."""
+    IMPLAUSIBLE_EDGE = "ImplausibleEdge"
+    """On the executor's own current books the net edge is above `maxPlausibleEdge`."""
     NOT_ORDERABLE = "NotOrderable"
     """What is left is below a leg's minimum quantity or notional."""
     MAX_NOTIONAL = "MaxNotional"
@@ -81,11 +85,13 @@ class Gathered:
         opportunity: Opportunity,
         lease_valid: bool,
         journal_writable: bool,
+        revision: str,
         markets: dict[MarketKey, Market],
         venue_of: dict[str, str],
         max_age_ns: dict[str, int],
         expire_after_ns: int,
         exit_edge: Decimal,
+        max_plausible_edge: Decimal,
         limits: EffectiveLimits,
         live_identities: frozenset[str],
         reprice: Callable[[Opportunity], Repriced],
@@ -97,11 +103,13 @@ class Gathered:
         self.opportunity = opportunity
         self.lease_valid = lease_valid
         self.journal_writable = journal_writable
+        self.revision = revision
         self.markets = markets
         self.venue_of = venue_of
         self.max_age_ns = max_age_ns
         self.expire_after_ns = expire_after_ns
         self.exit_edge = exit_edge
+        self.max_plausible_edge = max_plausible_edge
         self.limits = limits
         self.live_identities = live_identities
         self.books = accounts.books
@@ -179,6 +187,10 @@ def journal_writable(g: Gathered) -> RefusalReason | None:
     return None if g.journal_writable else RefusalReason.JOURNAL_UNAVAILABLE
 
 
+def same_revision(g: Gathered) -> RefusalReason | None:
+    return None if g.opportunity.revision == g.revision else RefusalReason.OTHER_REVISION
+
+
 def markets_known(g: Gathered) -> RefusalReason | None:
     return None if g.keys and all(key in g.markets for key in g.keys) else RefusalReason.UNKNOWN_MARKET
 
@@ -219,6 +231,12 @@ def edge_left(g: Gathered) -> RefusalReason | None:
         return RefusalReason.EDGE_GONE
     wanted = g.exit_edge * repriced.notional
     return None if repriced.expected_profit > 0 and repriced.expected_profit >= wanted else RefusalReason.EDGE_GONE
+
+
+def edge_plausible(g: Gathered) -> RefusalReason | None:
+    repriced = g.repriced
+    most = g.max_plausible_edge * repriced.notional
+    return RefusalReason.IMPLAUSIBLE_EDGE if repriced.expected_profit > most else None
 
 
 def orderable(g: Gathered) -> RefusalReason | None:
@@ -291,6 +309,7 @@ def balance_sufficient(g: Gathered) -> RefusalReason | None:
 OPEN_GATE: tuple[Check, ...] = (
     lease_held,  # may this process send at all
     journal_writable,  # journal first: what cannot be written down is not sent
+    same_revision,  # no intent is decided under two configurations
     markets_known,  # no order without the venue's rules
     young_enough,  # an old chance is somebody else's by now
     identity_free,  # one live intent per identity
@@ -299,6 +318,7 @@ OPEN_GATE: tuple[Check, ...] = (
     books_fresh,  # never on a silent connection
     books_newer_than_fills,  # never on depth that we took ourselves
     edge_left,  # on our own books, net of everything
+    edge_plausible,  # too good is not true
     orderable,  # what is left must be an order at every leg
     notional_within,
     marks_fresh,  # what cannot be valued cannot be limited
