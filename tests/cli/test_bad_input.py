@@ -98,7 +98,7 @@ def test_a_manifest_that_cannot_be_read(tmp_path: Path, kind: str) -> None:
         ("up", "-f", QUICKSTART, "--for", "5"),
         ("up", "-f", QUICKSTART, "--report", "/nowhere/at/all/r.json"),
         ("up", "-f", QUICKSTART, "--report", "/"),
-        ("record", "-f", QUICKSTART, "--feed", "nobody", "--out", "/tmp/never"),
+        ("record", "-f", QUICKSTART, "--feed", "nobody", "--out", "never.gz"),
         ("record", "-f", QUICKSTART, "--feed", "kraken", "--out", "/nowhere/x.gz"),
         ("replay", "/etc/hostname", "--report", "/"),
     ],
