@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from decimal import Decimal
 
 import pytest
@@ -121,6 +122,17 @@ def test_a_fill_is_booked_once_by_feed_and_trade_id(store):
     store.write(Record(fills=(fill(1, "t", Decimal(9)), fill(1, "u"))))
     assert [found.trade_id for found in store.load(0).fills] == ["t", "u"]
     assert next(iter(store.load(0).fills)).price == 1
+
+
+def test_a_long_journal_is_read_a_row_at_a_time(store):
+    """An executor that has traded for a week starts within the memory of one that has not."""
+    store.write(Record(new_intent=intent(1), orders=(order(1),)))
+    store.write(Record(fills=tuple(fill(1, f"t{number}") for number in range(5000))))
+    tracemalloc.start()
+    assert sum(1 for _ in store.load(0).fills) == 5000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10**6
 
 
 def test_a_writer_without_the_lease_writes_nothing(store, tmp_path):

@@ -174,7 +174,7 @@ class JournalState(msgspec.Struct, kw_only=True):
     """What the journal holds when an executor starts."""
 
     fills: Iterable[Fill]
-    """Every fill ever booked, oldest first."""
+    """Every fill ever booked, oldest first; read as it is iterated, once, since there may be many."""
     unsettled: tuple[Intent, ...]
     orders: dict[str, tuple[Order, ...]]
     """Orders of each intent in `unsettled` or `recent`."""

@@ -99,6 +99,11 @@ class Database:
         with self.errors():
             return self.connection.execute(sql, parameters).fetchall()
 
+    def rows(self, sql: str, *parameters: object) -> Iterator[sqlite3.Row]:
+        """Like `read`, a row at a time: for what may be long. Raises StorageError while it is iterated."""
+        with self.errors():
+            yield from self.connection.execute(sql, parameters)
+
     def checkpoint(self) -> None:
         """Move what the log holds into the file.
 

@@ -102,7 +102,7 @@ class SqliteExecutorStore:
         orders = {intent.id: self._orders(intent.id) for intent in (*unsettled, *recent)}
         days = self._read("SELECT * FROM risk_days ORDER BY day DESC LIMIT 1")
         return JournalState(
-            fills=[struct(row, Fill) for row in self._read("SELECT * FROM fills ORDER BY number")],
+            fills=(struct(row, Fill) for row in self._rows("SELECT * FROM fills ORDER BY number")),
             unsettled=unsettled,
             recent=recent,
             orders=orders,
@@ -159,8 +159,8 @@ class SqliteExecutorStore:
         return msgspec.json.decode(rows[0]["document"], type=PaperOrder) if rows else None
 
     def fills(self) -> Iterable[Fill]:
-        rows = self._read("SELECT document FROM paper_fills ORDER BY number")
-        return [msgspec.json.decode(row["document"], type=Fill) for row in rows]
+        decoder = msgspec.json.Decoder(Fill)
+        return (decoder.decode(row["document"]) for row in self._rows("SELECT document FROM paper_fills ORDER BY number"))
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
@@ -179,6 +179,10 @@ class SqliteExecutorStore:
     def _read(self, sql: str, *parameters: object) -> list[sqlite3.Row]:
         with self._translated():
             return self.database.read(sql, *parameters)
+
+    def _rows(self, sql: str) -> Iterator[sqlite3.Row]:
+        with self._translated():
+            yield from self.database.rows(sql)
 
     def _assert_lease(self, connection: sqlite3.Connection) -> None:
         row = connection.execute("SELECT token FROM leases WHERE name = ?", (_LEASE,)).fetchone()
