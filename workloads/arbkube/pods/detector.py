@@ -75,6 +75,7 @@ class DetectorPod:
                     self._publish(self._detector.on_time(now_ns))
 
     async def _read(self) -> None:
+        await self.pod.clock_known()
         topics = [f"{kind}:{feed}" for feed in self._feeds for kind in ("markets", "frames")]
         async for messages in self.pod.bus.read([*topics, f"balances:{self._document.strategy}"]):
             self._take(messages)

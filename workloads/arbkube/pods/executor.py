@@ -98,6 +98,7 @@ class ExecutorPod:
                 return
 
     async def _read(self) -> None:
+        await self.pod.clock_known()
         topics = [f"{kind}:{feed}" for feed in self._feeds for kind in ("markets", "frames")]
         async for messages in self.pod.bus.read([*topics, f"sightings:{self._document.strategy}"]):
             await self._take(messages)

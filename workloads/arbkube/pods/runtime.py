@@ -40,6 +40,7 @@ HEARTBEAT_S = 1.0
 HEARTBEAT_TTL_MS = 3000
 FINAL_STATUS_TTL_MS = 60_000
 _CLOCK_INTERVAL_S = 10.0
+_CLOCK_POLL_S = 0.02
 _STOP_GRACE_S = 55.0
 """Less than the 60 s after which a pod is killed."""
 _LAST_WORDS_S = 0.05
@@ -171,6 +172,11 @@ class Pod:
     def now_ns(self) -> int:
         """The time on the bus server's clock, which all pods of a namespace share."""
         return time.time_ns() - (self._clock_offset_ns or 0)
+
+    async def clock_known(self) -> None:
+        """Wait until `now_ns` can be compared with what other pods say: before, no age could be judged."""
+        while self._clock_offset_ns is None:  # noqa: ASYNC110 - a poll at the start, no more
+            await asyncio.sleep(_CLOCK_POLL_S)
 
     async def _measure_clock(self) -> None:
         offset = await self.bus.clock_offset_ns()

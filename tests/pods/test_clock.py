@@ -1,0 +1,45 @@
+"""An executor that does not know how far its clock is from the bus's judges no age: it does not begin to read."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from arbkube.cli.inputs import load_valid
+from arbkube.market.announcement import MarketsAnnouncement, encode_markets
+from arbkube.market.bus import InProcessBus
+from arbkube.plan.documents import DetectorDocument, ExecutorDocument
+from arbkube.plan.planning import plan
+from arbkube.pods.detector import DetectorPod
+from arbkube.pods.executor import ExecutorPod
+from arbkube.pods.runtime import PodArguments
+
+QUICKSTART = Path(__file__).parents[2] / "manifests" / "quickstart"
+
+
+@pytest.mark.parametrize(("pod_kind", "document_kind"), [(ExecutorPod, ExecutorDocument), (DetectorPod, DetectorDocument)])
+def test_nothing_is_read_before_the_clock_is_known(tmp_path, pod_kind, document_kind) -> None:
+    documents = plan(load_valid(QUICKSTART)).documents.values()
+    document = next(document for document in documents if isinstance(document, document_kind) and len(document.feeds) > 1)
+    arguments = PodArguments(
+        name="x", role="x", document=tmp_path, bus="redis://127.0.0.1:1", control="redis://127.0.0.1:1", state=tmp_path, port=0
+    )
+
+    async def missing() -> tuple[list[str], list[str]]:
+        pod = pod_kind(arguments, document)
+        pod.pod.bus = InProcessBus()
+        feed = next(iter(document.feeds))
+        pod.pod.bus.publish(f"markets:{feed}", encode_markets(MarketsAnnouncement(feed=feed, venue="okx", at_ns=0, markets=())))
+        reading = asyncio.create_task(pod._read())
+        await asyncio.sleep(0.2)
+        before = pod._markets.missing
+        pod.pod._clock_offset_ns = 0
+        await asyncio.sleep(0.2)
+        reading.cancel()
+        return before, pod._markets.missing
+
+    before, after = asyncio.run(missing())
+    assert before == list(document.feeds)
+    assert after == list(document.feeds)[1:]
