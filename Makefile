@@ -45,7 +45,7 @@ check: install ## Formatter, linter, types, import rules, locks and generated fi
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python requirements/check.py
-	$(BIN)/python -m arbkube.cli.generate --check
+	$(BIN)/python -m arbkube.cli.published.generate --check
 
 format: install ## Format the code and mend what the linter can mend
 	$(BIN)/ruff check --quiet --fix-only $(SOURCES)
@@ -58,7 +58,7 @@ soak: install ## Run the long campaigns and write their figures into docs/
 	$(BIN)/python -m pytest -m soak --timeout 0 --figures docs/soak.md
 
 crds: install ## Generate crds/ and docs/reference/ from the types
-	$(BIN)/python -m arbkube.cli.generate --write
+	$(BIN)/python -m arbkube.cli.published.generate --write
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
         --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)

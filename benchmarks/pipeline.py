@@ -25,7 +25,7 @@ import msgspec
 import uvloop
 from aiohttp import WSMsgType, web
 
-from arbkube.cli.servers import Server, bus_server, control_server
+from arbkube.cli.local.servers import Server, bus_server, control_server
 from arbkube.execution.protocols import Announce, Refused
 from arbkube.market.bus import InProcessBus, ValkeyBus
 from arbkube.plan.documents import encode_document

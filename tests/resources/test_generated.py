@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from arbkube.cli import generate
+from arbkube.cli.published import generate
 from arbkube.market.instruments import MarketType
 from arbkube.resources.kinds import Proof
 from arbkube.venues import catalog, registry

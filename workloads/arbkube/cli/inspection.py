@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from arbkube.cli.errors import ArbError, ExitCode
+from arbkube.cli.local.runfile import RunFile, read_run_file
+from arbkube.cli.local.supervisor import read_statuses
+from arbkube.cli.local.table import render
 from arbkube.cli.manifests import print_json
-from arbkube.cli.runfile import RunFile, read_run_file
-from arbkube.cli.supervisor import read_statuses
-from arbkube.cli.table import render
 from arbkube.detection.model import LegSeen, Sighting
 from arbkube.execution.report import Trade
 from arbkube.pods.status import PodStatus

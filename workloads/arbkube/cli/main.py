@@ -70,7 +70,7 @@ def up(
 
     Starts two embedded Valkeys, the simulator if a feed asks for it, and one process a pod; starts again what dies.
     """
-    from arbkube.cli.up import run_up
+    from arbkube.cli.local.up import run_up
 
     run_up(filename, duration=duration, report=report, state=state)
 
@@ -89,7 +89,7 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete the state directory: journals, paper accounts, recordings of opportunities, logs."""
-    from arbkube.cli.state import reset_state
+    from arbkube.cli.local.state import reset_state
 
     reset_state(state, confirmed=yes)
 

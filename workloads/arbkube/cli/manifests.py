@@ -14,7 +14,7 @@ from rich.table import Table
 
 from arbkube.cli.errors import ArbError, ExitCode
 from arbkube.cli.inputs import load_directory, load_valid
-from arbkube.cli.runfile import read_run_file
+from arbkube.cli.local.runfile import read_run_file
 from arbkube.plan.documents import encode_document
 from arbkube.plan.planning import Plan
 from arbkube.plan.planning import plan as plan_of

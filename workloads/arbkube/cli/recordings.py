@@ -21,9 +21,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from arbkube.cli.durations import seconds
 from arbkube.cli.errors import ArbError, ExitCode
 from arbkube.cli.inputs import load_valid
+from arbkube.cli.local.runfile import read_run_file
 from arbkube.cli.outputs import check_writable, write_whole
 from arbkube.cli.report import FeedReport, Report, combine, encode_report, feed_report, strategy_report
-from arbkube.cli.runfile import read_run_file
 from arbkube.execution.report import execution_figures
 from arbkube.market.instruments import Fees, Instrument
 from arbkube.market.verified import total_counts

@@ -1,6 +1,7 @@
 """Writes what is made from the types: CRDs and reference pages.
 
-For: `make crds` (`--write`) and `make check` (`--check`), run from the project's root: python -m arbkube.cli.generate --check.
+For: `make crds` (`--write`) and `make check` (`--check`), run from the project's root:
+`python -m arbkube.cli.published.generate --check`.
 The I/O is here so that `arbkube.resources` needs none.
 """
 
@@ -13,7 +14,7 @@ from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 
-from arbkube.cli import reference
+from arbkube.cli.published import reference
 from arbkube.resources.published.crd import definitions
 from arbkube.resources.published.reference import Documented, kind_pages, reasons_page
 
@@ -36,7 +37,7 @@ _REASONS = {
 def main(arguments: list[str]) -> int:
     """Exit code 0 when all is written or up to date, 1 when `--check` found a difference, 2 for a wrong call."""
     if arguments not in (["--check"], ["--write"]):
-        print("usage: python -m arbkube.cli.generate --check|--write", file=sys.stderr)
+        print("usage: python -m arbkube.cli.published.generate --check|--write", file=sys.stderr)
         return 2
     texts = {Path("crds") / name: text for name, text in definitions().items()}
     pages = {**kind_pages(), "reasons.md": reasons_page(_documented()), **reference.pages()}

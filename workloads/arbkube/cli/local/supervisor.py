@@ -22,8 +22,8 @@ import structlog
 from redis import Redis as BlockingRedis
 from redis.exceptions import RedisError
 
-from arbkube.cli.runfile import RunFile, last_run
-from arbkube.cli.servers import Server, ServerError, bus_server, control_server
+from arbkube.cli.local.runfile import RunFile, last_run
+from arbkube.cli.local.servers import Server, ServerError, bus_server, control_server
 from arbkube.plan.documents import encode_document
 from arbkube.plan.planning import Plan, Role, Workload
 from arbkube.pods.status import STATUS_PREFIX, PodStatus

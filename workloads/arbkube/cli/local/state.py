@@ -11,8 +11,8 @@ from pathlib import Path
 import typer
 
 from arbkube.cli.errors import ArbError, ExitCode
-from arbkube.cli.runfile import StateLockedError, lock_state
-from arbkube.cli.supervisor import end_leftover_servers
+from arbkube.cli.local.runfile import StateLockedError, lock_state
+from arbkube.cli.local.supervisor import end_leftover_servers
 
 _OURS = {"lock", "run.json", "run.json.new", "report.json", "logs", "config", "journal", "control", "bus"}
 

@@ -21,13 +21,13 @@ from rich.live import Live
 from arbkube.cli.durations import seconds
 from arbkube.cli.errors import ArbError, ExitCode
 from arbkube.cli.inputs import load_valid
+from arbkube.cli.local.run_report import report_of_run
+from arbkube.cli.local.runfile import StateLockedError, lock_state
+from arbkube.cli.local.servers import ServerError
+from arbkube.cli.local.supervisor import Supervisor, end_leftover_servers
+from arbkube.cli.local.table import PAPER, render, summary
 from arbkube.cli.outputs import check_writable, write_whole
 from arbkube.cli.report import Report, encode_report
-from arbkube.cli.run_report import report_of_run
-from arbkube.cli.runfile import StateLockedError, lock_state
-from arbkube.cli.servers import ServerError
-from arbkube.cli.supervisor import Supervisor, end_leftover_servers
-from arbkube.cli.table import PAPER, render, summary
 from arbkube.plan.planning import Plan
 from arbkube.plan.planning import plan as plan_of
 from arbkube.pods.status import PodStatus

@@ -1,0 +1,1 @@
+"""One machine: a plan as child processes, their servers, the live table and the run's report."""
