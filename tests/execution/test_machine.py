@@ -165,9 +165,10 @@ def check_sums(world: World) -> None:
 def check_even(world: World) -> None:
     """Every settled intent is even to the lot, or its difference is booked as residual or stuck."""
     state = world.store.load(0)
+    booked = list(state.fills)
     assert not state.unsettled
     for intent in state.recent:
-        fills = [fill for fill in state.fills if fill.intent_id == intent.id]
+        fills = [fill for fill in booked if fill.intent_id == intent.id]
         base_fees = sum((fill.fee for fill in fills if fill.fee_asset == "BTC"), Decimal(0))
         net = sum((f.quantity if f.side is Side.BUY else -f.quantity for f in fills), Decimal(0))
         for order in state.orders[intent.id]:

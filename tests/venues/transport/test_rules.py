@@ -42,7 +42,7 @@ async def asked(**changes: str) -> list[str]:
         venue="okx",
         instruments=("BTC-USDT",),
         market=MarketType.SPOT,
-        endpoint=Endpoint(rest=rest),  # type: ignore[arg-type]
+        endpoint=Endpoint(rest=rest),
     )
     source = open_source("okx", spec, simulator="", rng=Random(1), on_change=lambda *_: None)
     try:
