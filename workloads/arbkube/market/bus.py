@@ -145,11 +145,14 @@ class ValkeyBus:
     _READ_AT_ONCE = 512
     _RETRY_S = 0.1
     _REPEAT_S = 2.0
+    _TIMEOUT_S = 5.0
+    """For an answer. Not given to redis-py: it would make every write a task, and `asyncio.wait_for`, with which it waits for
+    it, loses a cancellation that comes together with the task's end (Python 3.11)."""
 
     def __init__(self, url: str) -> None:
         self.dropped = 0
         self._url = url
-        self._writer = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
+        self._writer = redis.Redis.from_url(url, socket_timeout=None, socket_connect_timeout=self._TIMEOUT_S)
         self._queue: deque[Message] = deque()
         self._ready = asyncio.Event()
         self._latest: dict[str, bytes] = {}
@@ -185,7 +188,8 @@ class ValkeyBus:
                 cap = cap_of(topic)
                 pipeline.xadd(topic, {"m": payload}, maxlen=cap, approximate=cap > 1)
             try:
-                await pipeline.execute()
+                async with asyncio.timeout(self._TIMEOUT_S):
+                    await pipeline.execute()
             except (RedisError, OSError, TimeoutError) as error:
                 self.dropped += len(messages)
                 if not failing:
@@ -199,16 +203,17 @@ class ValkeyBus:
                 failing = False
 
     async def read(self, topics: Sequence[str]) -> AsyncIterator[list[Message]]:
-        reader = redis.Redis.from_url(self._url, protocol=2, socket_timeout=self._BLOCK_MS / 1000 + 5, socket_connect_timeout=5)
+        reader = redis.Redis.from_url(self._url, protocol=2, socket_timeout=None, socket_connect_timeout=self._TIMEOUT_S)
         positions: dict[str, str | bytes] = {}
         failing = False
         try:
             while True:
                 try:
-                    for topic in topics:
-                        if topic not in positions:
-                            positions[topic] = "0" if is_retained(topic) else await self._end_of(reader, topic)
-                    reply: _Reply = await reader.xread(dict(positions), count=self._READ_AT_ONCE, block=self._BLOCK_MS)  # type: ignore[assignment,arg-type]
+                    async with asyncio.timeout(self._BLOCK_MS / 1000 + self._TIMEOUT_S):
+                        for topic in topics:
+                            if topic not in positions:
+                                positions[topic] = "0" if is_retained(topic) else await self._end_of(reader, topic)
+                        reply: _Reply = await reader.xread(dict(positions), count=self._READ_AT_ONCE, block=self._BLOCK_MS)  # type: ignore[assignment,arg-type]
                 except (RedisError, OSError, TimeoutError) as error:
                     if not failing:
                         log.warning("bus cannot be read", error=f"{type(error).__name__}: {error}")
@@ -242,7 +247,8 @@ class ValkeyBus:
         for _ in range(5):
             before = time.time_ns()
             try:
-                seconds, microseconds = await self._writer.time()
+                async with asyncio.timeout(self._TIMEOUT_S):
+                    seconds, microseconds = await self._writer.time()
             except (RedisError, OSError, TimeoutError):
                 return None
             after = time.time_ns()
