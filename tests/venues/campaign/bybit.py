@@ -37,6 +37,10 @@ BTC = instrument("BTC-USDT-PERP", "BTCUSDT")
 ETH = instrument("ETH-USDT-PERP", "ETHUSDT")
 
 
+_RESTARTS_APART = 64
+"""Each restart numbers from 1. When all between two of them is lost but the first, no chain can tell the second from it."""
+
+
 class BybitMarket:
     """Frames of one instrument's `orderbook.50`."""
 
@@ -46,6 +50,7 @@ class BybitMarket:
         self._window = Window(rng, depth)
         self._u = rng.randrange(2, 10**6)
         self._seq = rng.randrange(10**9)
+        self._since_restart = _RESTARTS_APART
         self._ms = 1_790_000_000_000
 
     @property
@@ -64,8 +69,9 @@ class BybitMarket:
         bids, asks = self._window.step()
         self._ms += 20
         self._seq += self._rng.randrange(1, 50)
-        if self._rng.random() < 0.01:
-            self._u = 1
+        self._since_restart += 1
+        if self._since_restart > _RESTARTS_APART and self._rng.random() < 0.01:
+            self._u, self._since_restart = 1, 0
             return self.snapshot()
         self._u += 1
         return self._frame("delta", bids, asks)

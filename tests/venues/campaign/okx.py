@@ -38,6 +38,10 @@ SPOT = instrument("BTC-USDT", "BTC-USDT")
 SWAP = instrument("BTC-USDT-PERP", "BTC-USDT-SWAP", "0.01")
 
 
+_LONGEST_STEP = 10**6
+"""Ids as sparse as the venue's: if a reset met an id that was used before, no chain could tell which of the two it was."""
+
+
 class OkxMarket:
     """Frames of one instrument's `books`. With `legacy` they carry a checksum and no ids, as in 2022."""
 
@@ -46,7 +50,7 @@ class OkxMarket:
         self._native = native
         self._legacy = legacy
         self._window = Window(rng, depth)
-        self._id = rng.randrange(1000)
+        self._id = rng.randrange(10**9)
         self._ms = 1_790_000_000_000
 
     @property
@@ -68,7 +72,7 @@ class OkxMarket:
         kind = self._rng.random()
         if kind < 0.03 and not self._legacy:
             return self._frame("update", (), (), previous)
-        self._id = self._rng.randrange(max(1, previous)) if kind < 0.05 else previous + self._rng.randrange(1, 40)
+        self._id = self._rng.randrange(max(1, previous)) if kind < 0.05 else previous + self._rng.randrange(1, _LONGEST_STEP)
         bids, asks = self._window.step()
         return self._frame("update", bids, asks, previous)
 
