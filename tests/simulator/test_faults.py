@@ -209,10 +209,13 @@ async def test_delayed_messages_come_late_and_in_order() -> None:
 async def test_clock_skew_shows_in_every_time_the_venue_gives(seconds: int) -> None:
     async with watches(SPOT) as (simulator, all_of_them):
         inject(simulator, all_of_them, Fault.CLOCK_SKEW, by_ms=seconds * 1000)
-        await asyncio.sleep(0.3)
-        for watch in all_of_them:
+
+        def skewed(watch: Watch) -> bool:
             book = watch.session.books[SYMBOL]
-            assert abs((book.venue_ns - book.recv_ns) / 1e9 - seconds) < 2, watch.feed.venue
+            return abs((book.venue_ns - book.recv_ns) / 1e9 - seconds) < 2
+
+        await until(lambda: all(map(skewed, all_of_them)), what="skewed times from every venue")
+        for watch in all_of_them:
             watch.latest = 0  # times begin anew
             watch._indexed_ns = 0
             watch.wrong.clear()

@@ -249,3 +249,17 @@ def test_a_reader_never_sees_a_book_between_two_states(recordings: Path) -> None
     venue = BinanceVenue(recordings, USDM, 5, limit=4000)
     report = Campaign(venue, seed=5, rate=0.01).run(6_000)
     assert report.fetches > 20
+
+
+def test_a_thin_book_is_not_asked_for_again_and_again() -> None:
+    """A book with fewer levels than the feed publishes is whole as it is: a new snapshot would hold no more."""
+    session = made(depth=20)
+    (symbol,) = session.books
+    session.received(diff(95, 110), NOW)
+    session.take_actions()
+    session.fetched(symbol, depth(100, BIDS, ASKS), NOW)
+    assert book_of(session).withheld is None
+    for second in range(1, 120):
+        session.alive_ns = NOW + second * SECOND
+        session.tick(NOW + second * SECOND)
+    assert not [action for action in session.take_actions() if isinstance(action, Fetch)]

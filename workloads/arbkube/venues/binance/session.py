@@ -82,7 +82,7 @@ def parse_depth(body: bytes) -> Snapshot:
 class _Chain:
     """Where one book stands in its chain of update ids."""
 
-    __slots__ = ("last", "misses", "renewal", "started", "tickers", "top", "waiting")
+    __slots__ = ("last", "misses", "renewal", "snapshot_depth", "started", "tickers", "top", "waiting")
 
     def __init__(self) -> None:
         self.last = -1
@@ -95,6 +95,8 @@ class _Chain:
         """A snapshot ahead of a whole chain, to be built on once a diff spans it."""
         self.misses = 0
         """Snapshots in a row that `waiting` did not connect to."""
+        self.snapshot_depth = 0
+        """Levels of the thinner side of the last snapshot: a new one of a thin book would hold no more."""
         self.tickers: deque[_Event] = deque(maxlen=256)
         self.top: _Event | None = None
 
@@ -143,9 +145,10 @@ class BinanceSession(Session):
     def _renew_narrow_books(self, now_ns: int) -> None:
         """Fetch anew where the price has wandered so far that the snapshot's range no longer holds the depth asked for."""
         for symbol, book in self.books.items():
-            if book.withheld is None:
-                bids, asks, truncated = book.levels(self.options.depth)
-                if truncated and min(len(bids), len(asks)) < self.options.depth and symbol not in self._resync_at:
+            depth = min(self.options.depth, self._chains[symbol].snapshot_depth)
+            if book.withheld is None and symbol not in self._resync_at:
+                bids, asks, truncated = book.levels(depth)
+                if truncated and min(len(bids), len(asks)) < depth:
                     self._schedule_resync(symbol, now_ns)
 
     def _resync(self, symbol: str, now_ns: int) -> None:
@@ -286,6 +289,7 @@ class BinanceSession(Session):
         book.ask_cap = float(snapshot.asks[-1][0]) if snapshot.asks else float("inf")
         book.counts.updates += 1
         chain.last = snapshot.sequence
+        chain.snapshot_depth = min(len(snapshot.bids), len(snapshot.asks))
 
     def _prove(self, book: VerifiedBook, chain: _Chain, venue_ns: int, now_ns: int) -> None:
         if self._top_agrees(book, chain):
