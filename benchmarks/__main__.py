@@ -122,7 +122,7 @@ def print_table(results: Results) -> None:
             baseline = "" if row.baseline is None else f"{row.baseline:.4g} {row.against}".rstrip()
             ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
             table.add_row(f"{module}: {row.name}", f"{row.value:.4g}", row.unit, baseline, ratio, verdict(row), row.note)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def main() -> None:
