@@ -234,15 +234,16 @@ def _print(report: Report) -> None:
     console = Console()
     console.print(f"[bold yellow]PAPER[/] replay of {report.duration_ns / 1e9:.1f} s recorded", highlight=False)
     for name, feed in report.feeds.items():
-        console.print(
-            f"  {name}: {feed.messages} messages, {feed.gaps} gaps, {feed.resyncs} resyncs, tops {feed.tops_checked} checked "
-            f"{feed.tops_mismatched} mismatched, rules from {feed.rules}, fees from {feed.fees.source}",
-            highlight=False,
-        )
+        proofs = [f"tops {feed.tops_checked} checked {feed.tops_mismatched} mismatched"] if feed.tops_checked else []
+        if feed.checksums_matched or feed.checksums_mismatched:
+            proofs.append(f"checksums {feed.checksums_matched} matched {feed.checksums_mismatched} mismatched")
+        counted = ", ".join([f"{feed.messages} messages", f"{feed.gaps} gaps", f"{feed.resyncs} resyncs", *proofs])
+        console.print(f"  {name}: {counted}", highlight=False)
+        console.print(f"    rules from {feed.rules}, fees from {feed.fees.source}", highlight=False)
     for name, strategy in report.strategies.items():
         execution = strategy.execution
-        reasons = ", ".join(f"{reason} {count}" for reason, count in strategy.opportunities.items())
-        console.print(f"  {name}: {reasons}", highlight=False)
+        reasons = ", ".join(f"{reason} {count}" for reason, count in strategy.opportunities.items() if count)
+        console.print(f"  {name}: {reasons or 'nothing to look at'}", highlight=False)
         for identity, edge in strategy.closest_bps.items():
             console.print(f"    closest {edge} bps  {identity}", highlight=False)
         console.print(
