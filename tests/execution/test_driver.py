@@ -47,6 +47,7 @@ def test_a_locked_journal_refuses_the_open_and_nothing_is_sent(world, tmp_path):
     assert world.broker.next_deadline() is None
     assert world.engine.live_intents == ()
     other.execute("ROLLBACK")
+    other.close()
     world.run(1 * MS)
     world.take(BUY, SELL)
     world.run(50 * MS)
@@ -59,6 +60,7 @@ def test_a_renewed_lease_ends_the_fault_of_a_quiet_market(world, tmp_path):
     other = lock(tmp_path / "x.db")
     world.take(BUY, SELL)
     other.execute("ROLLBACK")
+    other.close()
     assert world.driver.fault
     world.run(3 * SECOND)
     assert world.driver.fault == ""
@@ -136,6 +138,7 @@ def test_the_paper_venue_executes_nothing_that_its_ledger_cannot_keep(world, tmp
     world.run(50 * MS)
     assert world.broker.balances()[("a", "BTC")] == 10
     other.execute("ROLLBACK")
+    other.close()
     world.run(500 * MS)
     assert world.broker.balances()[("a", "BTC")] == 13
     assert world.intents() == [("Done", "Filled", "")]
@@ -339,6 +342,7 @@ def test_while_the_journal_is_away_what_waits_does_not_grow(world, tmp_path):
     world.run(60 * SECOND)
     assert len(world.driver._line) == waiting
     other.execute("ROLLBACK")
+    other.close()
     world.run(3 * SECOND)
     assert not world.driver._line
     assert world.engine.live_intents == ()

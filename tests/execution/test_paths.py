@@ -239,6 +239,18 @@ def test_an_identity_trades_again_only_on_books_newer_than_its_fills(world):
     assert [row[1] for row in world.intents()] == ["Filled", "Filled"]
 
 
+def test_an_opportunity_said_again_under_another_name_leaves_the_live_intent_alone(world):
+    cheap_and_dear(world)
+    chance = world.take(BUY, SELL)
+    assert len(world.engine.live_intents) == 1
+    world.outcomes.clear()
+    world.outcomes += world.driver.on_opportunity(replace(chance, identity="another"), world.now_ns)
+    assert [o.intent.reason for o in world.outcomes if isinstance(o, Refused)] == ["DuplicateIntent"]
+    world.run(2 * SECOND)
+    assert world.rows("SELECT count(*) FROM orders") == [(2,)]
+    assert world.engine.live_intents == ()
+
+
 def test_an_opportunity_said_twice_makes_one_intent(world):
     cheap_and_dear(world)
     chance = world.take(BUY, SELL)

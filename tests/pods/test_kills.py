@@ -33,7 +33,9 @@ def troubled(folder: Path) -> Path:
     made.mkdir()
     trouble = 'latency: 60ms\n      rejectRate: "0.1"\n      unknownRate: "0.1"'
     for file in QUICKSTART.glob("*.yaml"):
-        (made / file.name).write_text(file.read_text().replace("latency: 20ms", trouble))
+        # Pairs of different quotes move inventory between them: over hundreds of trades that meets the position limit.
+        text = file.read_text().replace('maxPosition: "2000"', 'maxPosition: "40000"').replace('"5000"', '"40000"')
+        (made / file.name).write_text(text.replace("latency: 20ms", trouble))
     return made
 
 

@@ -39,6 +39,7 @@ def test_somebody_elses_sqlite_file_is_not_touched(tmp_path):
     with pytest.raises(StorageError, match="not a file of the executor"):
         Database(tmp_path / "x.db", "executor")
     assert [row[0] for row in other.execute("SELECT name FROM sqlite_master")] == ["notes"]
+    other.close()
 
 
 def test_a_newer_schema_is_refused(tmp_path):

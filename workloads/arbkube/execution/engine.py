@@ -166,8 +166,8 @@ class Engine:
         if reason is not None:
             return [*effects, Refused(self._intent(opportunity, None, now_ns, reason))]
         intent = self._intent(opportunity, gathered.repriced, now_ns, None)
-        if intent.id in self._settled:
-            # The journal would say so, too, but by then its orders would no longer be those of the settled one.
+        if intent.id in self._settled or intent.id in self._live:
+            # The journal would say so, too, but by then the earlier one's orders would have been forgotten.
             duplicate = RefusalReason.DUPLICATE_INTENT
             return [*effects, Refused(self._intent(opportunity, gathered.repriced, now_ns, duplicate))]
         live = Live(intent)

@@ -92,4 +92,7 @@ def encode(batch: FrameBatch) -> bytes:
 
 def decode(data: bytes) -> FrameBatch:
     """A batch from its wire form. Raises msgspec.DecodeError or msgspec.ValidationError."""
-    return _decoder.decode(data)
+    try:
+        return _decoder.decode(data)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from error

@@ -94,7 +94,7 @@ class DetectorPod:
                     self._balances = _balances_decoder.decode(payload)
                     if self._detector is not None:
                         self._publish(self._detector.on_balances(self._balances, self.pod.now_ns()))
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 log.warning("unreadable message", topic=topic, error=str(error))
         if self._detector is None:
             return

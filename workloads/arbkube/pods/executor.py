@@ -117,7 +117,7 @@ class ExecutorPod:
                     sightings.append(_sighting_decoder.decode(payload))
                 elif self._markets.heard(decode_markets(payload)):
                     await self._rebuild()
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 log.warning("unreadable message", topic=topic, error=str(error))
         if self._driver is None:
             return

@@ -93,7 +93,7 @@ class RecorderPod:
                 else:
                     for frame in decode(payload).frames:
                         self._frames[frame.feed, frame.symbol] = frame
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 log.warning("unreadable message", topic=topic, error=str(error))
         if len(self._sightings) > _QUEUE_LIMIT:
             excess = len(self._sightings) - _QUEUE_LIMIT

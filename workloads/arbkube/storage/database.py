@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -55,14 +56,16 @@ class Database:
             else:
                 self.connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS)
             self.connection.row_factory = sqlite3.Row
+            # The connection ends with its last user at the latest, as a file does.
+            self._end = weakref.finalize(self, self.connection.close)
             try:
                 self._prepare(kind, read_only)
             except BaseException:
-                self.connection.close()
+                self.close()
                 raise
 
     def close(self) -> None:
-        self.connection.close()
+        self._end()
 
     @contextmanager
     def errors(self) -> Iterator[None]:
