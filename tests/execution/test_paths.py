@@ -12,6 +12,7 @@ from arbkube.execution.paper import Fate
 from arbkube.execution.protocols import OrderReport, Refused, ReportKind
 from arbkube.market.instruments import Side
 from arbkube.resources.kinds import LegOrder, PartialPolicy
+from arbkube.risk.limits import EffectiveLimits
 from tests.execution.world import MS, SECOND, A, World, config, leg, market
 
 BUY, SELL = leg("a", Side.BUY, "3", "100.00"), leg("b", Side.SELL, "3", "100.90")
@@ -239,7 +240,8 @@ def test_an_identity_trades_again_only_on_books_newer_than_its_fills(world):
     assert [row[1] for row in world.intents()] == ["Filled", "Filled"]
 
 
-def test_an_opportunity_said_again_under_another_name_leaves_the_live_intent_alone(world):
+def test_an_opportunity_said_again_under_another_name_leaves_the_live_intent_alone(tmp_path):
+    world = World(tmp_path / "x.db", config(limits=EffectiveLimits(max_open_intents=5))).start()
     cheap_and_dear(world)
     chance = world.take(BUY, SELL)
     assert len(world.engine.live_intents) == 1
@@ -247,7 +249,9 @@ def test_an_opportunity_said_again_under_another_name_leaves_the_live_intent_alo
     world.outcomes += world.driver.on_opportunity(replace(chance, identity="another"), world.now_ns)
     assert [o.intent.reason for o in world.outcomes if isinstance(o, Refused)] == ["DuplicateIntent"]
     world.run(2 * SECOND)
+    assert [row[1] for row in world.intents()] == ["Filled"]
     assert world.rows("SELECT count(*) FROM orders") == [(2,)]
+    assert world.rows("SELECT count(*) FROM fills") == [(2,)]
     assert world.engine.live_intents == ()
 
 
