@@ -252,7 +252,7 @@ def test_an_opportunity_said_again_under_another_name_leaves_the_live_intent_alo
     assert [row[1] for row in world.intents()] == ["Filled"]
     assert world.rows("SELECT count(*) FROM orders") == [(2,)]
     assert world.rows("SELECT count(*) FROM fills") == world.rows("SELECT count(*) FROM paper_fills")
-    assert world.engine.live_intents == ()
+    assert not world.engine.live_intents
 
 
 def test_an_opportunity_said_twice_makes_one_intent(world):
