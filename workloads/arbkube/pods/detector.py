@@ -10,12 +10,13 @@ import asyncio
 import msgspec
 import structlog
 
-from arbkube.detection.detector import Detector, DetectorConfig
+from arbkube.detection.detector import Detector
 from arbkube.detection.model import Balances, Sighting
 from arbkube.market.announcement import decode_markets
 from arbkube.market.bus import Message
 from arbkube.market.frames import FrameBatch, conflate, decode
 from arbkube.plan.documents import DetectorDocument
+from arbkube.pods.assembly import detector_config
 from arbkube.pods.markets import KnownMarkets
 from arbkube.pods.metrics import DetectorMetrics
 from arbkube.pods.runtime import Pod, PodArguments, read_document
@@ -112,21 +113,7 @@ class DetectorPod:
             self.pod.reasons["start"] = f"waiting for the markets of {', '.join(missing)}"
             return
         self._retired, self._retired_opportunities = self._counts(), self._opportunities()
-        document = self._document
-        self._detector = Detector(
-            DetectorConfig(
-                strategy=document.strategy,
-                strategy_uid=document.uid,
-                revision=document.revision,
-                cross_venue=document.spec.cross_venue,
-                cycle=document.spec.cycle,
-                profit_asset=document.spec.profit_asset,
-                detection=document.spec.detection,
-                markets=self._markets.all,
-                max_age_ns={name: feed.integrity.max_age.ns for name, feed in document.feeds.items()},
-                max_transit_ns={name: feed.integrity.max_transit.ns for name, feed in document.feeds.items()},
-            )
-        )
+        self._detector = Detector(detector_config(self._document, self._markets.all))
         if self._balances is not None:
             self._publish(self._detector.on_balances(self._balances, self.pod.now_ns()))
         self.pod.reasons.pop("start", None)

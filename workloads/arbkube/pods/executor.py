@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import os
 import time
-import uuid
 from collections.abc import Iterable
 from decimal import Decimal
 from functools import partial
@@ -23,12 +22,12 @@ from arbkube.detection.model import Balances, Sighting
 from arbkube.execution.driver import Driver, Outcome
 from arbkube.execution.engine import Engine, ExecutorConfig
 from arbkube.execution.model import IntentState
-from arbkube.execution.paper import PaperBroker
 from arbkube.execution.protocols import Announce, Closed, JournalUnavailable, LeaseLost, Refused
 from arbkube.market.announcement import decode_markets
 from arbkube.market.bus import Message
 from arbkube.market.frames import conflate, decode
 from arbkube.plan.documents import ExecutorDocument
+from arbkube.pods.assembly import executor_config, paper_broker
 from arbkube.pods.markets import KnownMarkets
 from arbkube.pods.metering import MeteredBroker
 from arbkube.pods.metrics import ExecutorMetrics
@@ -141,19 +140,7 @@ class ExecutorPod:
             driver.stop(self.pod.now_ns())
         if self._journal is None:
             self._journal = await self._open()
-        document = self._document
-        config = ExecutorConfig(
-            strategy=document.strategy,
-            strategy_uid=document.uid,
-            revision=document.revision,
-            profit_asset=document.spec.profit_asset,
-            detection=document.spec.detection,
-            execution=document.spec.execution,
-            limits=document.limits,
-            markets=self._markets.all,
-            venue_of=self._markets.venue_of,
-            max_age_ns={name: feed.integrity.max_age.ns for name, feed in document.feeds.items()},
-        )
+        config = executor_config(self._document, self._markets.all)
         self._driver, outcomes = await self._begin(config, self._journal)
         self._perform(outcomes)
         self.pod.reasons.pop("start", None)
@@ -174,14 +161,7 @@ class ExecutorPod:
         """
         while True:
             self._engine = Engine(config)
-            broker = PaperBroker(
-                paper=config.execution.paper,
-                markets=config.markets,
-                max_age_ns=config.max_age_ns,
-                seed=int(uuid.UUID(config.strategy_uid)),
-                ledger=journal,
-            )
-            self._broker = MeteredBroker(broker, self._metrics, self.pod.now_ns)
+            self._broker = MeteredBroker(paper_broker(config, journal), self._metrics, self.pod.now_ns)
             driver = Driver(
                 engine=self._engine,
                 journal=journal,

@@ -33,8 +33,3 @@ class KnownMarkets:
     def all(self) -> tuple[Market, ...]:
         """Every market known, in the order of the feeds."""
         return tuple(market for feed in self._feeds if feed in self._announced for market in self._announced[feed].markets)
-
-    @property
-    def venue_of(self) -> dict[str, str]:
-        """Feed name to venue."""
-        return {feed: announcement.venue for feed, announcement in self._announced.items()}

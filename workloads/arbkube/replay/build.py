@@ -6,20 +6,19 @@ file, else the adapter's dated defaults. May not: read a clock.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
 
-from arbkube.detection.detector import Detector, DetectorConfig
+from arbkube.detection.detector import Detector
 from arbkube.execution.driver import Driver
-from arbkube.execution.engine import Engine, ExecutorConfig
-from arbkube.execution.paper import PaperBroker
+from arbkube.execution.engine import Engine
 from arbkube.market.instruments import Fees, Instrument, Market, MarketType
 from arbkube.plan.documents import ExecutorDocument
 from arbkube.plan.planning import Role
 from arbkube.plan.planning import plan as plan_of
+from arbkube.pods.assembly import detector_config, executor_config, paper_broker
 from arbkube.replay.run import ReplayFeed, ReplayStrategy, VirtualClock
 from arbkube.replay.source import Source
 from arbkube.resources.kinds import (
@@ -43,6 +42,7 @@ from arbkube.venues.framing import Framer
 from arbkube.venues.recording import Header, Recording, unusable_rules
 from arbkube.venues.registry import adapter as adapter_of
 from arbkube.venues.session import SessionOptions
+from arbkube.venues.sources import fees_of
 
 _EPOCH = 1
 _SEED = 1
@@ -165,41 +165,11 @@ def build_strategies(
 
 
 def _strategy(document: ExecutorDocument, setups: Mapping[str, FeedSetup], clock: VirtualClock) -> ReplayStrategy:
-    spec = document.spec
     markets = tuple(market for feed in document.feeds for market in setups[feed].markets)
-    max_age_ns = {name: feed.integrity.max_age.ns for name, feed in document.feeds.items()}
-    detector = Detector(
-        DetectorConfig(
-            strategy=document.strategy,
-            strategy_uid=document.uid,
-            revision=document.revision,
-            cross_venue=spec.cross_venue,
-            cycle=spec.cycle,
-            profit_asset=spec.profit_asset,
-            detection=spec.detection,
-            markets=markets,
-            max_age_ns=max_age_ns,
-            max_transit_ns={name: feed.integrity.max_transit.ns for name, feed in document.feeds.items()},
-        )
-    )
-    engine = Engine(
-        ExecutorConfig(
-            strategy=document.strategy,
-            strategy_uid=document.uid,
-            revision=document.revision,
-            profit_asset=spec.profit_asset,
-            detection=spec.detection,
-            execution=spec.execution,
-            limits=document.limits,
-            markets=markets,
-            venue_of={name: feed.venue for name, feed in document.feeds.items()},
-            max_age_ns=max_age_ns,
-        )
-    )
+    config = executor_config(document, markets)
+    detector, engine = Detector(detector_config(document, markets)), Engine(config)
     store = SqliteExecutorStore(":memory:")
-    broker = PaperBroker(
-        paper=spec.execution.paper, markets=markets, max_age_ns=max_age_ns, seed=int(uuid.UUID(document.uid)), ledger=store
-    )
+    broker = paper_broker(config, store)
     driver = Driver(engine=engine, journal=store, broker=broker, holder="replay", monotonic_ns=clock)
     return ReplayStrategy(
         name=document.strategy, feeds=list(document.feeds), detector=detector, engine=engine, driver=driver, store=store
@@ -229,9 +199,9 @@ def _rules(recording: Recording, given: InstrumentsFile | None) -> tuple[list[In
 
 
 def _fees(spec: VenueFeedSpec, header: Header, given: InstrumentsFile | None) -> Fees:
-    if spec.fees is not None:
-        fees = spec.fees
-        return Fees(maker=fees.maker.fraction, taker=fees.taker.fraction, charged_in=fees.charged_in, source="spec")
+    stated = fees_of(spec)
+    if stated is not None:
+        return stated
     if header.fees is not None:
         return msgspec.structs.replace(header.fees, source="recording")
     if given is not None and given.fees is not None:
