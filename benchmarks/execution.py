@@ -27,7 +27,7 @@ from arbkube.market.frames import BookFrame, FrameBatch, decode, encode
 from arbkube.market.instruments import FeeAsset, Fees, Instrument, Market, MarketType, Side
 from arbkube.resources.kinds import Detection, Execution, Paper, PaperBalance
 from arbkube.risk.gates import RefusalReason
-from arbkube.risk.limits import EffectiveLimits
+from arbkube.risk.limits import Limits
 from arbkube.storage.executor import SqliteExecutorStore
 
 START = 1_790_000_000_000_000_000
@@ -167,7 +167,7 @@ class _Bench:
                 profit_asset="USDT",
                 detection=Detection(),
                 execution=execution,
-                limits=EffectiveLimits(max_notional=Decimal(10**6), max_position=Decimal(10**6), max_daily_loss=Decimal(10**6)),
+                limits=Limits(max_notional=Decimal(10**6), max_position=Decimal(10**6), max_daily_loss=Decimal(10**6)),
                 markets=markets,
                 venue_of={"a": "a", "b": "b"},
                 max_age_ns=ages,

@@ -11,7 +11,7 @@ from arbkube.execution.engine import REMEMBER_NS
 from arbkube.execution.protocols import JournalUnavailable, LeaseLost, Record
 from arbkube.market.instruments import Side
 from arbkube.resources.kinds import PartialPolicy
-from arbkube.risk.limits import EffectiveLimits
+from arbkube.risk.limits import Limits
 from tests.execution.world import MS, SECOND, World, config, leg
 
 BUY, SELL = leg("a", Side.BUY, "3", "100.00"), leg("b", Side.SELL, "3", "100.90")
@@ -68,7 +68,7 @@ def test_a_renewed_lease_ends_the_fault_of_a_quiet_market(world, tmp_path):
 
 def test_a_full_disk_refuses_opens_and_when_there_is_room_again_nothing_is_missing(tmp_path):
     """A file that may not grow is what SQLite makes of a full disk."""
-    world = World(tmp_path / "x.db", config(limits=EffectiveLimits(max_open_intents=100))).start()
+    world = World(tmp_path / "x.db", config(limits=Limits(max_open_intents=100))).start()
     cheap_and_dear(world)
     database = world.store.database.connection
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")

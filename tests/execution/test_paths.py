@@ -12,7 +12,7 @@ from arbkube.execution.paper import Fate
 from arbkube.execution.protocols import OrderReport, Refused, ReportKind
 from arbkube.market.instruments import Side
 from arbkube.resources.kinds import LegOrder, PartialPolicy
-from arbkube.risk.limits import EffectiveLimits
+from arbkube.risk.limits import Limits
 from tests.execution.world import MS, SECOND, A, World, config, leg, market
 
 BUY, SELL = leg("a", Side.BUY, "3", "100.00"), leg("b", Side.SELL, "3", "100.90")
@@ -241,7 +241,7 @@ def test_an_identity_trades_again_only_on_books_newer_than_its_fills(world):
 
 
 def test_an_opportunity_said_again_under_another_name_leaves_the_live_intent_alone(tmp_path):
-    world = World(tmp_path / "x.db", config(limits=EffectiveLimits(max_open_intents=5))).start()
+    world = World(tmp_path / "x.db", config(limits=Limits(max_open_intents=5))).start()
     cheap_and_dear(world)
     chance = world.take(BUY, SELL)
     assert len(world.engine.live_intents) == 1

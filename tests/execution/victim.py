@@ -25,7 +25,7 @@ from arbkube.execution.paper import PaperBroker
 from arbkube.execution.protocols import LeaseLost
 from arbkube.market.instruments import Side
 from arbkube.resources.kinds import PartialPolicy
-from arbkube.risk.limits import EffectiveLimits
+from arbkube.risk.limits import Limits
 from arbkube.storage.executor import SqliteExecutorStore
 from tests.execution.world import MS, batch, config, leg, opportunity
 
@@ -42,7 +42,7 @@ class Victim:
             max_loss="200bps",  # wider than the market moves: nothing gets stuck for want of a price
             reject_rate="0.05",
             unknown_rate="0.05",
-            limits=EffectiveLimits(max_open_intents=5),
+            limits=Limits(max_open_intents=5),
             balances={(feed, asset): "1000000" for feed in "ab" for asset in ("USDT", "BTC")},
         )
         self.store = SqliteExecutorStore(path)

@@ -18,7 +18,7 @@ from arbkube.market.frames import BookFrame, FrameBatch
 from arbkube.market.instruments import FeeAsset, Fees, Instrument, Market, MarketType, Side
 from arbkube.resources.kinds import Detection, Execution, LegOrder, Paper, PaperBalance, PartialPolicy
 from arbkube.resources.scalars import Bps, Duration
-from arbkube.risk.limits import EffectiveLimits
+from arbkube.risk.limits import Limits
 from arbkube.storage.executor import SqliteExecutorStore
 
 SECOND = 10**9
@@ -68,7 +68,7 @@ def config(
     latency: str = "20ms",
     reject_rate: str = "0",
     unknown_rate: str = "0",
-    limits: EffectiveLimits | None = None,
+    limits: Limits | None = None,
     balances: dict[tuple[str, str], str] | None = None,
     max_loss: str = "50bps",
     plausible: str = "300bps",
@@ -92,7 +92,7 @@ def config(
                 balances=tuple(PaperBalance(feed=f, asset=a, amount=Decimal(v)) for (f, a), v in balances.items()),
             ),
         ),
-        limits=limits or EffectiveLimits(),
+        limits=limits or Limits(),
         markets=markets,
         venue_of={m.feed: m.feed for m in markets},
         max_age_ns={m.feed: 2 * SECOND for m in markets},

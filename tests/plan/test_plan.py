@@ -13,20 +13,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbkube.plan.documents import (
-    DetectorDocument,
-    ExecutorDocument,
     FeedDocument,
     RecorderDocument,
     SimulatorDocument,
+    StrategyDocument,
     decode_document,
+    decode_limits,
     encode_document,
+    encode_limits,
 )
 from arbkube.plan.planning import Role, plan
 from arbkube.resources.changes import Effect, changes
-from arbkube.resources.kinds import AmountLimit, RiskPolicySpec, StrategyRisk
+from arbkube.resources.kinds import AmountLimit, ArbStrategySpec, RiskPolicySpec, StrategyRisk
 from arbkube.resources.loading import Resources, load
-from arbkube.resources.scalars import Duration
-from arbkube.risk.limits import effective_limits
+from arbkube.resources.scalars import Bps, Duration
+from arbkube.risk.limits import DIRECTIONS, Limits, limits_of, nowhere_looser, stricter
 from tests.resources.made import everything, mutated, resources
 
 QUICKSTART = Path(__file__).parents[2] / "manifests" / "quickstart"
@@ -62,15 +63,16 @@ def test_quickstart_runs_two_feeds_two_strategies_a_recorder_and_a_simulator() -
     assert set(planned.documents) == {w.document for w in planned.workloads}
     kinds = {
         Role.FEED: FeedDocument,
-        Role.DETECTOR: DetectorDocument,
-        Role.EXECUTOR: ExecutorDocument,
+        Role.DETECTOR: StrategyDocument,
+        Role.EXECUTOR: StrategyDocument,
         Role.RECORDER: RecorderDocument,
         Role.SIMULATOR: SimulatorDocument,
     }
     for workload in planned.workloads:
         document = planned.documents[workload.document]
         assert type(document) is kinds[workload.role]
-        assert json.loads(encode_document(document))["role"] == workload.role
+        tag = {Role.DETECTOR: "Strategy", Role.EXECUTOR: "Strategy"}.get(workload.role, workload.role.value)
+        assert json.loads(encode_document(document))["role"] == tag
 
 
 def test_what_is_suspended_does_not_run() -> None:
@@ -84,18 +86,18 @@ def test_what_is_suspended_does_not_run() -> None:
     assert plan(Resources()).workloads == ()
 
 
-def test_an_opportunity_and_its_executor_share_a_revision() -> None:
-    planned = plan(quickstart())
-    assert planned.documents["detector-cross"].revision == planned.documents["executor-cross"].revision
+def test_a_detector_and_its_executor_share_a_document() -> None:
+    used = {workload.name: workload.document for workload in plan(quickstart()).workloads}
+    assert used["detector-cross"] == used["executor-cross"] == "strategy-cross"
 
 
 def test_a_risk_policy_changes_limits_and_no_revision() -> None:
     old = 'maxNotional: "1000"\n  maxExposureByVenue'
     before, after = quickstart(), quickstart((old, old.replace("1000", "9")))
     assert revisions(before) == revisions(after)
-    executor = plan(after).documents["executor-cross"]
-    assert isinstance(executor, ExecutorDocument)
-    assert executor.limits.max_notional == Decimal(9)
+    document = plan(after).documents["strategy-cross"]
+    assert isinstance(document, StrategyDocument)
+    assert document.limits.max_notional == Decimal(9)
 
 
 @pytest.mark.parametrize(
@@ -120,13 +122,9 @@ def test_another_spelling_is_the_same_revision_and_the_same_pods(old: str, new: 
 @pytest.mark.parametrize(
     ("old", "new", "documents"),
     [
-        ("enterEdge: 1bps # net of fees on both legs", "enterEdge: 2bps", {"detector-cross", "executor-cross"}),
+        ("exitEdge: 0bps", "exitEdge: 0.5bps", {"strategy-cross", "strategy-triangle"}),
         ("noise: 4bps", "noise: 5bps", {"feed-kraken", "simulator"}),
-        (
-            "require: [Checksum]",
-            "require: []",
-            {"feed-kraken", "detector-cross", "executor-cross", "detector-triangle", "executor-triangle"},
-        ),
+        ("require: [Checksum]", "require: []", {"feed-kraken"}),
     ],
 )
 def test_a_change_of_meaning_is_a_new_revision_of_what_it_concerns(old: str, new: str, documents: set[str]) -> None:
@@ -200,7 +198,8 @@ policies = st.builds(
 @few
 @given(st.builds(StrategyRisk, max_notional=amounts, max_daily_loss=amounts), st.lists(policies, max_size=3), policies)
 def test_another_policy_never_loosens_a_limit(own: StrategyRisk, some: list[RiskPolicySpec], more: RiskPolicySpec) -> None:
-    before, after = effective_limits(own, some), effective_limits(own, [*some, more])
+    spec = ArbStrategySpec(feeds=(), risk=own)
+    before, after = limits_of(spec, some), limits_of(spec, [*some, more])
     for name in ("max_notional", "max_daily_loss"):
         old, new, asked = getattr(before, name), getattr(after, name), getattr(more, name)
         assert new == min((value for value in (old, asked) if value is not None), default=None)
@@ -209,3 +208,69 @@ def test_another_policy_never_loosens_a_limit(own: StrategyRisk, some: list[Risk
         asked = {limit.name: limit.limit for limit in getattr(more, name)}
         assert new == {key: min(limits[key] for limits in (old, asked) if key in limits) for key in old | asked}
     assert after.max_mark_age_ns == (min(before.max_mark_age_ns, more.max_mark_age.ns) if some else more.max_mark_age.ns)
+
+
+@settings(few, max_examples=300)
+@given(st.data())
+def test_what_declares_a_safer_direction_changes_limits_and_no_revision(data: st.DataObject) -> None:
+    old = everything()
+    new = data.draw(mutated(old))
+    found = changes(old, new)
+    if not all(change.safer for change in found):
+        return
+    assert revisions(old) == revisions(new), found
+    if found[0].kind != "RiskPolicy":  # a policy need not be the one that binds
+
+        def own(r: Resources) -> list[Limits]:
+            return [
+                limits_of(s.spec, (), {name: f.spec.integrity for name, f in r.feeds.items()}) for s in r.strategies.values()
+            ]
+
+        assert own(old) != own(new), found
+
+
+def _any_limits() -> st.SearchStrategy[Limits]:
+    named = st.dictionaries(st.sampled_from("abc"), st.integers(0, 5).map(Decimal), max_size=3)
+    lengths = st.integers(1, 9).map(lambda n: Duration(f"{n}s"))
+    rates = st.integers(1, 9).map(lambda n: Bps(f"{n}bps"))
+    by_type = {
+        "max_open_intents": st.integers(1, 5),
+        "max_mark_age_ns": st.integers(1, 9),
+        "max_exposure_by_venue": named,
+        "max_exposure_by_asset": named,
+        "max_age": st.dictionaries(st.sampled_from("abc"), lengths, max_size=3),
+        "max_transit": st.dictionaries(st.sampled_from("abc"), lengths, max_size=3),
+        "max_opportunity": st.integers(1, 9).map(Decimal),
+        **dict.fromkeys(("enter_edge", "max_plausible_edge", "max_loss"), rates),
+        **dict.fromkeys(("max_skew", "expire_after"), lengths),
+    }
+    return st.builds(Limits, **{name: by_type.get(name, amounts) for name in DIRECTIONS})
+
+
+any_limits = _any_limits()
+
+
+@few
+@given(any_limits, any_limits, any_limits)
+def test_the_stricter_of_limits_is_a_semilattice(a: Limits, b: Limits, c: Limits) -> None:
+    assert stricter(a, b) == stricter(b, a)
+    assert stricter(a, stricter(b, c)) == stricter(stricter(a, b), c)
+    assert stricter(a, a) == a
+    assert nowhere_looser(stricter(a, b), a)
+    assert nowhere_looser(stricter(a, b), b)
+    assert not (nowhere_looser(a, b) and nowhere_looser(b, a)) or a == b
+
+
+@few
+@given(any_limits)
+def test_limits_read_back_as_they_were(limits: Limits) -> None:
+    assert decode_limits(encode_limits(limits)) == limits
+
+
+def test_each_limit_is_stricter_in_its_declared_direction() -> None:
+    loose, tight = Limits(), Limits(enter_edge=Bps("6bps"), max_loss=Bps("49bps"), max_notional=Decimal(1))
+    assert stricter(loose, tight) == tight
+    assert nowhere_looser(tight, loose)
+    assert not nowhere_looser(loose, tight)
+    crossed = stricter(Limits(enter_edge=Bps("9bps")), Limits(max_age={"a": Duration("1s")}))
+    assert crossed == Limits(enter_edge=Bps("9bps"), max_age={"a": Duration("1s")})

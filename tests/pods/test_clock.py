@@ -10,7 +10,7 @@ import pytest
 from arbkube.cli.inputs import load_valid
 from arbkube.market.announcement import MarketsAnnouncement, encode_markets
 from arbkube.market.bus import InProcessBus
-from arbkube.plan.documents import DetectorDocument, ExecutorDocument
+from arbkube.plan.documents import StrategyDocument
 from arbkube.plan.planning import plan
 from arbkube.pods.detector import DetectorPod
 from arbkube.pods.executor import ExecutorPod
@@ -19,7 +19,7 @@ from arbkube.pods.runtime import PodArguments
 QUICKSTART = Path(__file__).parents[2] / "manifests" / "quickstart"
 
 
-@pytest.mark.parametrize(("pod_kind", "document_kind"), [(ExecutorPod, ExecutorDocument), (DetectorPod, DetectorDocument)])
+@pytest.mark.parametrize(("pod_kind", "document_kind"), [(ExecutorPod, StrategyDocument), (DetectorPod, StrategyDocument)])
 def test_nothing_is_read_before_the_clock_is_known(tmp_path, pod_kind, document_kind) -> None:
     documents = plan(load_valid(QUICKSTART)).documents.values()
     document = next(document for document in documents if isinstance(document, document_kind) and len(document.feeds) > 1)

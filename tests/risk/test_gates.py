@@ -9,17 +9,17 @@ from msgspec.structs import replace
 
 from arbkube.execution.protocols import Refused
 from arbkube.market.instruments import Side
-from arbkube.resources.kinds import AmountLimit, RiskPolicySpec, StrategyRisk
+from arbkube.resources.kinds import AmountLimit, ArbStrategySpec, RiskPolicySpec, StrategyRisk
 from arbkube.resources.scalars import Duration
 from arbkube.risk.gates import RefusalReason
-from arbkube.risk.limits import EffectiveLimits, effective_limits
+from arbkube.risk.limits import Limits, limits_of
 from tests.execution.world import MS, SECOND, World, config, leg, market, opportunity
 
 BUY, SELL = leg("a", Side.BUY, "3", "100.00"), leg("b", Side.SELL, "3", "100.90")
 DOC = Path(__file__).parents[2] / "docs" / "execution.md"
 
 
-def fresh(limits: EffectiveLimits | None = None, **changes) -> World:
+def fresh(limits: Limits | None = None, **changes) -> World:
     world = World(":memory:", config(limits=limits, **changes)).start()
     show(world)
     return world
@@ -94,13 +94,13 @@ def test_what_comes_from_the_future_is_as_wrong_as_what_is_old():
     world = fresh()
     world.now_ns -= 2 * SECOND + 1
     assert verdict(world) == "StaleBook"
-    world = fresh(EffectiveLimits(max_mark_age_ns=1 * SECOND))
+    world = fresh(Limits(max_mark_age_ns=1 * SECOND))
     world.now_ns -= 1 * SECOND + 1
     assert verdict(world) in ("EdgeGone", "StaleMark")
 
 
 def test_live_intent_and_max_open_intents():
-    world = fresh(EffectiveLimits(max_open_intents=2))
+    world = fresh(Limits(max_open_intents=2))
     world.take(BUY, SELL)
     assert verdict(world) == "LiveIntent"
     assert verdict(world, identity="other", id="other") is None
@@ -163,38 +163,38 @@ def test_not_orderable():
 
 
 def test_max_notional_counts_each_order():
-    assert verdict(fresh(EffectiveLimits(max_notional=Decimal("302.99")))) == "MaxNotional"  # 3 at 101.00
-    assert verdict(fresh(EffectiveLimits(max_notional=Decimal(303)))) is None
+    assert verdict(fresh(Limits(max_notional=Decimal("302.99")))) == "MaxNotional"  # 3 at 101.00
+    assert verdict(fresh(Limits(max_notional=Decimal(303)))) is None
 
 
 def test_stale_mark():
-    world = fresh(EffectiveLimits(max_mark_age_ns=SECOND))
+    world = fresh(Limits(max_mark_age_ns=SECOND))
     world.now_ns += 3 * SECOND // 2
     world.book("a", bids=(("99.80", "5"),), asks=(("99.90", "9"),))
     assert verdict(world) is None  # a's book is a mark of BTC, too
-    world = fresh(EffectiveLimits(max_mark_age_ns=SECOND), markets=config().markets)
+    world = fresh(Limits(max_mark_age_ns=SECOND), markets=config().markets)
     world.engine.accounts.inventory.moved[("a", "DOGE")] = Decimal(1)
     assert verdict(world) == "StaleMark"
 
 
 def test_max_position_counts_one_leg_alone():
     # Bought 3 and not sold: worth 3 × 99.80 at the lowest bid. Sold and not bought: owes 3 × 101.10.
-    assert verdict(fresh(EffectiveLimits(max_position=Decimal("303.29")))) == "MaxPosition"
-    assert verdict(fresh(EffectiveLimits(max_position=Decimal("303.30")))) is None
+    assert verdict(fresh(Limits(max_position=Decimal("303.29")))) == "MaxPosition"
+    assert verdict(fresh(Limits(max_position=Decimal("303.30")))) is None
 
 
 def test_exposure_by_venue():
-    assert verdict(fresh(EffectiveLimits(max_exposure_by_venue={"a": Decimal("299.39")}))) == "MaxExposureByVenue"
-    assert verdict(fresh(EffectiveLimits(max_exposure_by_venue={"a": Decimal("299.40"), "zz": Decimal(0)}))) is None
+    assert verdict(fresh(Limits(max_exposure_by_venue={"a": Decimal("299.39")}))) == "MaxExposureByVenue"
+    assert verdict(fresh(Limits(max_exposure_by_venue={"a": Decimal("299.40"), "zz": Decimal(0)}))) is None
 
 
 def test_exposure_by_asset():
-    assert verdict(fresh(EffectiveLimits(max_exposure_by_asset={"BTC": Decimal("303.29")}))) == "MaxExposureByAsset"
-    assert verdict(fresh(EffectiveLimits(max_exposure_by_asset={"BTC": Decimal("303.30"), "ETH": Decimal(0)}))) is None
+    assert verdict(fresh(Limits(max_exposure_by_asset={"BTC": Decimal("303.29")}))) == "MaxExposureByAsset"
+    assert verdict(fresh(Limits(max_exposure_by_asset={"BTC": Decimal("303.30"), "ETH": Decimal(0)}))) is None
 
 
 def test_open_orders_count_as_filled_in_the_worst_way():
-    world = fresh(EffectiveLimits(max_open_intents=2, max_position=Decimal(400)))
+    world = fresh(Limits(max_open_intents=2, max_position=Decimal(400)))
     world.take(BUY, SELL)
     assert verdict(world, identity="other") == "MaxPosition"
 
@@ -205,7 +205,7 @@ def test_what_an_order_pays_with_is_exposure_as_well():
     buy, sell = leg("a", Side.BUY, "5", "0.1", "ETH-BTC"), leg("b", Side.SELL, "5", "11", "ETH-USDT")
 
     def at(limit: str) -> str | None:
-        limits = EffectiveLimits(max_exposure_by_asset={"BTC": Decimal(limit)})
+        limits = Limits(max_exposure_by_asset={"BTC": Decimal(limit)})
         world = World(":memory:", config(markets=markets, balances=balances, limits=limits, plausible="2000bps")).start()
         world.book("a", bids=(("99", "5"),), asks=(("100", "9"),))
         world.book("a", symbol="ETH-BTC", bids=(("0.09", "5"),), asks=(("0.1", "9"),))
@@ -217,16 +217,16 @@ def test_what_an_order_pays_with_is_exposure_as_well():
 
 
 def test_max_daily_loss():
-    world = fresh(EffectiveLimits(max_daily_loss=Decimal(10)))
+    world = fresh(Limits(max_daily_loss=Decimal(10)))
     world.engine.accounts.inventory.moved[("a", "USDT")] = Decimal("-9.99")
     assert verdict(world) is None
-    world = fresh(EffectiveLimits(max_daily_loss=Decimal(10)))
+    world = fresh(Limits(max_daily_loss=Decimal(10)))
     world.engine.accounts.inventory.moved[("a", "USDT")] = Decimal(-10)
     assert verdict(world) == "MaxDailyLoss"
 
 
 def test_an_unrealised_loss_counts():
-    world = fresh(EffectiveLimits(max_daily_loss=Decimal(10)))
+    world = fresh(Limits(max_daily_loss=Decimal(10)))
     world.engine.accounts.inventory.moved[("a", "USDT")] = Decimal(-1000)
     world.engine.accounts.inventory.moved[("a", "BTC")] = Decimal(10)
     assert world.engine._lost_today(world.now_ns) == 2  # worth 998
@@ -241,7 +241,7 @@ def test_insufficient_balance_includes_fees_and_open_orders():
     books = (("99.90", "1"), ("100.00", "9"))
 
     def world_with(amount: str) -> World:
-        world = fresh(EffectiveLimits(max_open_intents=5), balances=balances | {("a", "USDT"): amount})
+        world = fresh(Limits(max_open_intents=5), balances=balances | {("a", "USDT"): amount})
         world.book("a", bids=(("99.80", "5"),), asks=books)
         return world
 
@@ -252,8 +252,8 @@ def test_insufficient_balance_includes_fees_and_open_orders():
 
 
 def test_the_strictest_of_strategy_and_policies_wins():
-    limits = effective_limits(
-        StrategyRisk(max_notional=Decimal(5), max_position=Decimal(7), max_open_intents=3),
+    limits = limits_of(
+        ArbStrategySpec(feeds=(), risk=StrategyRisk(max_notional=Decimal(5), max_position=Decimal(7), max_open_intents=3)),
         [
             RiskPolicySpec(max_daily_loss=Decimal(9), max_notional=Decimal(6), max_mark_age=Duration("3s")),
             RiskPolicySpec(
@@ -266,7 +266,7 @@ def test_the_strictest_of_strategy_and_policies_wins():
             ),
         ],
     )
-    assert limits == EffectiveLimits(
+    assert limits == Limits(
         max_notional=Decimal(5),
         max_position=Decimal(7),
         max_daily_loss=Decimal(8),
@@ -274,8 +274,8 @@ def test_the_strictest_of_strategy_and_policies_wins():
         max_exposure_by_venue={"a": Decimal(1)},
         max_mark_age_ns=3 * SECOND,
     )
-    assert effective_limits(StrategyRisk(), []) == EffectiveLimits()
+    assert limits_of(ArbStrategySpec(feeds=())) == Limits()
 
 
 def test_no_limit_is_no_limit():
-    assert verdict(fresh(EffectiveLimits(max_notional=None, max_position=None, max_daily_loss=None))) is None
+    assert verdict(fresh(Limits(max_notional=None, max_position=None, max_daily_loss=None))) is None

@@ -27,7 +27,7 @@ from arbkube.cli.report import FeedReport, Report, combine, encode_report, feed_
 from arbkube.execution.report import execution_figures
 from arbkube.market.instruments import Fees, Instrument
 from arbkube.market.verified import total_counts
-from arbkube.plan.documents import ExecutorDocument
+from arbkube.plan.documents import StrategyDocument
 from arbkube.pods.runtime import end
 from arbkube.replay.build import FeedSetup, InstrumentsFile, ReplayError, build_feeds, build_strategies, set_up_feeds
 from arbkube.replay.run import Replay, ReplayFeed, ReplayStrategy, VirtualClock
@@ -192,7 +192,7 @@ def _run_with_progress(replay: Replay, strategies: list[ReplayStrategy]) -> None
         replay.run(strategies, lambda events, ns: progress.update(task, events=events, span=ns / 1e9))
 
 
-def _report(replay: Replay, setups: dict[str, FeedSetup], documents: dict[str, ExecutorDocument]) -> Report:
+def _report(replay: Replay, setups: dict[str, FeedSetup], documents: dict[str, StrategyDocument]) -> Report:
     return combine(
         source="Replay",
         duration_ns=replay.duration_ns,

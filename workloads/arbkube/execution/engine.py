@@ -58,7 +58,7 @@ from arbkube.resources.kinds import Detection, Execution, LegOrder
 from arbkube.risk.accounts import Accounts, Pnl
 from arbkube.risk.gates import Gathered, RefusalReason, Repriced, first_refusal
 from arbkube.risk.inventory import OpenOrder
-from arbkube.risk.limits import EffectiveLimits
+from arbkube.risk.limits import Limits
 from arbkube.risk.money import exactly
 
 ANSWER_TIMEOUT_NS = 1_000_000_000
@@ -80,7 +80,7 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     profit_asset: str
     detection: Detection
     execution: Execution
-    limits: EffectiveLimits
+    limits: Limits
     markets: tuple[Market, ...]
     venue_of: dict[str, str]
     max_age_ns: dict[str, int]

@@ -1,4 +1,4 @@
-"""The configuration document of each role: all that a pod is told, as JSON that reads back to the same types.
+"""The configuration documents: all that a pod is told, as JSON that reads back to the same types.
 
 For: the planner, which writes them, and the pods, which read nothing else of the configuration. May not: do I/O.
 """
@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from arbkube.market.instruments import MarketType
-from arbkube.resources.kinds import ArbStrategySpec, FeeOverride, Integrity, Recording, Simulated, VenueFeedSpec
+from arbkube.resources.kinds import ArbStrategySpec, FeeOverride, Recording, Simulated, VenueFeedSpec
 from arbkube.resources.meaning import digest
 from arbkube.resources.scalars import Bps, Duration
-from arbkube.risk.limits import EffectiveLimits
+from arbkube.risk.limits import Limits
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -23,7 +23,7 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
 class _Document(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, tag_field="role", tag=True
 ):
-    """Base of the documents; the field `role` says which one it is."""
+    """Base of the documents; the field `role` says whose it is."""
 
 
 class StrategyFeed(_Part, frozen=True, kw_only=True):
@@ -32,7 +32,6 @@ class StrategyFeed(_Part, frozen=True, kw_only=True):
     venue: str
     market: MarketType
     instruments: tuple[str, ...]
-    integrity: Integrity
     fees: FeeOverride | None
     """None means the adapter's dated defaults."""
 
@@ -58,30 +57,23 @@ class SimulatedFeed(_Part, frozen=True, kw_only=True):
 class FeedDocument(_Document, frozen=True, kw_only=True, tag="Feed"):
     name: str
     spec: VenueFeedSpec
-    """Without `workload`: a pod's shape is not its configuration."""
+    """Without `workload`, which is no configuration, and limits, which concern the strategies that trade on it."""
     revision: str
 
 
-class DetectorDocument(_Document, frozen=True, kw_only=True, tag="Detector"):
-    """`revision` is the same as that of the strategy's ExecutorDocument: an opportunity carries it from one to the other."""
+class StrategyDocument(_Document, frozen=True, kw_only=True, tag="Strategy"):
+    """What a strategy's detector and executor are told: an opportunity carries its revision from one to the other.
+
+    `limits` are the ones this document was made with; those in force come as a document of their own and can only be stricter.
+    `revision` leaves them out: they change by themselves.
+    """
 
     strategy: str
     uid: str
     spec: ArbStrategySpec
-    """Without `workload`."""
+    """Without `workload`, and with every limit at its default: the limits stand in `limits`."""
     feeds: dict[str, StrategyFeed]
-    revision: str
-
-
-class ExecutorDocument(_Document, frozen=True, kw_only=True, tag="Executor"):
-    """What the detector gets, and the limits in force. `revision` leaves the limits out: they change by themselves."""
-
-    strategy: str
-    uid: str
-    spec: ArbStrategySpec
-    """Without `workload`."""
-    feeds: dict[str, StrategyFeed]
-    limits: EffectiveLimits
+    limits: Limits
     revision: str
 
 
@@ -97,7 +89,7 @@ class SimulatorDocument(_Document, frozen=True, kw_only=True, tag="Simulator"):
     revision: str
 
 
-Document = FeedDocument | DetectorDocument | ExecutorDocument | RecorderDocument | SimulatorDocument
+Document = FeedDocument | StrategyDocument | RecorderDocument | SimulatorDocument
 
 
 def revision_of(*parts: object) -> str:
@@ -108,6 +100,16 @@ def revision_of(*parts: object) -> str:
 def encode_document(document: Document) -> bytes:
     """The document as JSON."""
     return msgspec.json.encode(document, enc_hook=_encode_scalar, order="deterministic")
+
+
+def encode_limits(limits: Limits) -> bytes:
+    """The limits as JSON."""
+    return msgspec.json.encode(limits, enc_hook=_encode_scalar, order="deterministic")
+
+
+def decode_limits(data: bytes | str) -> Limits:
+    """Limits from their JSON. Raises msgspec.ValidationError or msgspec.DecodeError, naming the path."""
+    return _limits_decoder.decode(data)
 
 
 def decode_document(data: bytes | str) -> Document:
@@ -128,3 +130,4 @@ def _decode_scalar(wanted: type, value: Any) -> object:
 
 
 _decoder: msgspec.json.Decoder[Document] = msgspec.json.Decoder(Document, dec_hook=_decode_scalar)
+_limits_decoder: msgspec.json.Decoder[Limits] = msgspec.json.Decoder(Limits, dec_hook=_decode_scalar)

@@ -14,29 +14,28 @@ from typing import Any, TypeVar
 import msgspec
 
 from arbkube.plan.documents import (
-    DetectorDocument,
     Document,
-    ExecutorDocument,
     FeedDocument,
     RecordedFeed,
     RecorderDocument,
     SimulatedFeed,
     SimulatorDocument,
+    StrategyDocument,
     StrategyFeed,
     revision_of,
 )
-from arbkube.resources.changes import restarting
+from arbkube.resources.changes import restarting, without_limits
 from arbkube.resources.kinds import ArbStrategy, ArbStrategySpec, ResourceAmounts, VenueFeed, VenueFeedSpec
 from arbkube.resources.kinds import Workload as PodShape
 from arbkube.resources.loading import Resources
 from arbkube.resources.meaning import digest
-from arbkube.risk.limits import effective_limits
+from arbkube.risk.limits import limits_of
 
 _Spec = TypeVar("_Spec", VenueFeedSpec, ArbStrategySpec)
 
 
 class Role(StrEnum):
-    """What a pod does; also the tag of its document."""
+    """What a pod does."""
 
     FEED = "Feed"
     DETECTOR = "Detector"
@@ -97,25 +96,31 @@ _Pair = tuple[Workload, Document]
 
 
 def _feed(feed: VenueFeed) -> _Pair:
-    name, spec = feed.metadata.name, _without_pod_shape(feed.spec)
+    name, spec = feed.metadata.name, _configuration(feed.spec)
     document = FeedDocument(name=name, spec=spec, revision=revision_of(name, spec))
     return _workload(Role.FEED, feed, restarting(feed.spec, without=("workload",))), document
 
 
 def _strategy(strategy: ArbStrategy, resources: Resources) -> Iterator[_Pair]:
-    common: dict[str, Any] = {
-        "strategy": strategy.metadata.name,
-        "uid": strategy.metadata.uid,
-        "spec": _without_pod_shape(strategy.spec),
-        "feeds": {ref: _seen(resources.feeds[ref]) for ref in sorted(ref.name for ref in strategy.spec.feeds)},
-    }
-    common["revision"] = revision_of(common)
-    limits = effective_limits(strategy.spec.risk, (policy.spec for policy in resources.policies.values()))
+    spec, feeds = _configuration(strategy.spec), {ref.name: resources.feeds[ref.name] for ref in strategy.spec.feeds}
+    name, uid, seen = strategy.metadata.name, strategy.metadata.uid, {ref: _seen(feeds[ref]) for ref in sorted(feeds)}
+    document = StrategyDocument(
+        strategy=name,
+        uid=uid,
+        spec=spec,
+        feeds=seen,
+        limits=limits_of(
+            strategy.spec,
+            (policy.spec for policy in resources.policies.values()),
+            {ref: feed.spec.integrity for ref, feed in feeds.items()},
+        ),
+        revision=revision_of(name, uid, spec, seen),
+    )
     # Mode and accounts are an executor's: a detector outlives a change of them.
     detector = restarting(strategy.spec, without=("workload", "execution"))
     executor = restarting(strategy.spec, without=("workload",))
-    yield _workload(Role.DETECTOR, strategy, detector), DetectorDocument(**common)
-    yield _workload(Role.EXECUTOR, strategy, executor), ExecutorDocument(**common, limits=limits)
+    yield _workload(Role.DETECTOR, strategy, detector), document
+    yield _workload(Role.EXECUTOR, strategy, executor), document
 
 
 def _recorder(feeds: dict[str, VenueFeed], strategies: dict[str, ArbStrategy]) -> _Pair:
@@ -151,12 +156,11 @@ def _simulator(feeds: dict[str, VenueFeed]) -> _Pair:
 
 
 def _workload(role: Role, owner: VenueFeed | ArbStrategy, shape: dict[str, object]) -> Workload:
-    name = f"{role.lower()}-{owner.metadata.name}"
     return Workload(
-        name=name,
+        name=f"{role.lower()}-{owner.metadata.name}",
         role=role,
         resources=(ResourceRef(type(owner).__name__, owner.metadata.name),),
-        document=name,
+        document=f"{'feed' if isinstance(owner, VenueFeed) else 'strategy'}-{owner.metadata.name}",
         shape=digest(shape),
         requests=owner.spec.workload.requests,
         limits=owner.spec.workload.limits,
@@ -170,14 +174,13 @@ def _namespaced(role: Role, refs: tuple[ResourceRef, ...], shape: dict[str, Any]
 
 def _seen(feed: VenueFeed) -> StrategyFeed:
     spec = feed.spec
-    return StrategyFeed(
-        venue=spec.venue, market=spec.market, instruments=_sorted(spec.instruments), integrity=spec.integrity, fees=spec.fees
-    )
+    return StrategyFeed(venue=spec.venue, market=spec.market, instruments=_sorted(spec.instruments), fees=spec.fees)
 
 
 def _sorted(instruments: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(instruments))
 
 
-def _without_pod_shape(spec: _Spec) -> _Spec:
-    return msgspec.structs.replace(spec, workload=PodShape())
+def _configuration(spec: _Spec) -> _Spec:
+    """What of a spec is neither the pod's shape nor a limit."""
+    return msgspec.structs.replace(without_limits(spec), workload=PodShape())

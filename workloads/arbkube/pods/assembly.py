@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import uuid
 
+import msgspec
+
 from arbkube.detection.detector import DetectorConfig
 from arbkube.execution.engine import ExecutorConfig
 from arbkube.execution.paper import PaperBroker, PaperLedger
 from arbkube.market.instruments import Market
-from arbkube.plan.documents import DetectorDocument, ExecutorDocument
+from arbkube.plan.documents import StrategyDocument
+from arbkube.resources.kinds import ArbStrategySpec
+from arbkube.risk.limits import Limits
 
 
-def detector_config(document: DetectorDocument | ExecutorDocument, markets: tuple[Market, ...]) -> DetectorConfig:
+def detector_config(document: StrategyDocument, limits: Limits, markets: tuple[Market, ...]) -> DetectorConfig:
     """What a strategy's detector runs under, on the markets that its feeds announced."""
-    spec = document.spec
+    spec = _limited(document.spec, limits)
     return DetectorConfig(
         strategy=document.strategy,
         strategy_uid=document.uid,
@@ -26,14 +30,14 @@ def detector_config(document: DetectorDocument | ExecutorDocument, markets: tupl
         profit_asset=spec.profit_asset,
         detection=spec.detection,
         markets=markets,
-        max_age_ns={name: feed.integrity.max_age.ns for name, feed in document.feeds.items()},
-        max_transit_ns={name: feed.integrity.max_transit.ns for name, feed in document.feeds.items()},
+        max_age_ns={feed: limits.max_age[feed].ns for feed in document.feeds},
+        max_transit_ns={feed: limits.max_transit[feed].ns for feed in document.feeds},
     )
 
 
-def executor_config(document: ExecutorDocument, markets: tuple[Market, ...]) -> ExecutorConfig:
+def executor_config(document: StrategyDocument, limits: Limits, markets: tuple[Market, ...]) -> ExecutorConfig:
     """What a strategy's executor runs under."""
-    spec = document.spec
+    spec = _limited(document.spec, limits)
     return ExecutorConfig(
         strategy=document.strategy,
         strategy_uid=document.uid,
@@ -41,11 +45,24 @@ def executor_config(document: ExecutorDocument, markets: tuple[Market, ...]) -> 
         profit_asset=spec.profit_asset,
         detection=spec.detection,
         execution=spec.execution,
-        limits=document.limits,
+        limits=limits,
         markets=markets,
         venue_of={name: feed.venue for name, feed in document.feeds.items()},
-        max_age_ns={name: feed.integrity.max_age.ns for name, feed in document.feeds.items()},
+        max_age_ns={feed: limits.max_age[feed].ns for feed in document.feeds},
     )
+
+
+def _limited(spec: ArbStrategySpec, limits: Limits) -> ArbStrategySpec:
+    """A document's spec with the limits in force put back into it."""
+    detection = msgspec.structs.replace(
+        spec.detection,
+        enter_edge=limits.enter_edge,
+        max_plausible_edge=limits.max_plausible_edge,
+        max_skew=limits.max_skew,
+        max_notional=limits.max_opportunity,
+    )
+    execution = msgspec.structs.replace(spec.execution, max_loss=limits.max_loss, expire_after=limits.expire_after)
+    return msgspec.structs.replace(spec, detection=detection, execution=execution)
 
 
 def paper_broker(config: ExecutorConfig, ledger: PaperLedger) -> PaperBroker:

@@ -15,7 +15,7 @@ from arbkube.detection.model import Balances, Sighting
 from arbkube.market.announcement import decode_markets
 from arbkube.market.bus import Message
 from arbkube.market.frames import FrameBatch, conflate, decode
-from arbkube.plan.documents import DetectorDocument
+from arbkube.plan.documents import StrategyDocument
 from arbkube.pods.assembly import detector_config
 from arbkube.pods.markets import KnownMarkets
 from arbkube.pods.metrics import DetectorMetrics
@@ -33,14 +33,14 @@ _balances_decoder = msgspec.msgpack.Decoder(Balances)
 
 async def main(arguments: PodArguments) -> None:
     """Run the detector described by the document until told to stop."""
-    detector = DetectorPod(arguments, read_document(arguments, DetectorDocument))
+    detector = DetectorPod(arguments, read_document(arguments, StrategyDocument))
     await detector.pod.run(detector.work)
 
 
 class DetectorPod:
     """The detector's surroundings; `work` is its life."""
 
-    def __init__(self, arguments: PodArguments, document: DetectorDocument) -> None:
+    def __init__(self, arguments: PodArguments, document: StrategyDocument) -> None:
         self.pod = Pod(arguments, detail=self._detail, starting="waiting for the feeds' markets")
         self._document = document
         self._feeds = list(document.feeds)
@@ -113,7 +113,7 @@ class DetectorPod:
             self.pod.reasons["start"] = f"waiting for the markets of {', '.join(missing)}"
             return
         self._retired, self._retired_opportunities = self._counts(), self._opportunities()
-        self._detector = Detector(detector_config(self._document, self._markets.all))
+        self._detector = Detector(detector_config(self._document, self._document.limits, self._markets.all))
         if self._balances is not None:
             self._publish(self._detector.on_balances(self._balances, self.pod.now_ns()))
         self.pod.reasons.pop("start", None)

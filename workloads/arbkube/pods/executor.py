@@ -26,7 +26,7 @@ from arbkube.execution.protocols import Announce, Closed, JournalUnavailable, Le
 from arbkube.market.announcement import decode_markets
 from arbkube.market.bus import Message
 from arbkube.market.frames import conflate, decode
-from arbkube.plan.documents import ExecutorDocument
+from arbkube.plan.documents import StrategyDocument
 from arbkube.pods.assembly import executor_config, paper_broker
 from arbkube.pods.markets import KnownMarkets
 from arbkube.pods.metering import MeteredBroker
@@ -51,14 +51,14 @@ _balances_encoder = msgspec.msgpack.Encoder()
 
 async def main(arguments: PodArguments) -> None:
     """Run the executor described by the document until told to stop."""
-    executor = ExecutorPod(arguments, read_document(arguments, ExecutorDocument))
+    executor = ExecutorPod(arguments, read_document(arguments, StrategyDocument))
     await executor.pod.run(executor.work)
 
 
 class ExecutorPod:
     """The executor's surroundings; `work` is its life."""
 
-    def __init__(self, arguments: PodArguments, document: ExecutorDocument) -> None:
+    def __init__(self, arguments: PodArguments, document: StrategyDocument) -> None:
         self.pod = Pod(arguments, detail=self._detail, starting="waiting for the feeds' markets")
         self._document = document
         self._feeds = list(document.feeds)
@@ -140,7 +140,7 @@ class ExecutorPod:
             driver.stop(self.pod.now_ns())
         if self._journal is None:
             self._journal = await self._open()
-        config = executor_config(self._document, self._markets.all)
+        config = executor_config(self._document, self._document.limits, self._markets.all)
         self._driver, outcomes = await self._begin(config, self._journal)
         self._perform(outcomes)
         self.pod.reasons.pop("start", None)

@@ -15,7 +15,7 @@ from arbkube.detection.detector import Detector
 from arbkube.execution.driver import Driver
 from arbkube.execution.engine import Engine
 from arbkube.market.instruments import Fees, Instrument, Market, MarketType
-from arbkube.plan.documents import ExecutorDocument
+from arbkube.plan.documents import StrategyDocument
 from arbkube.plan.planning import Role
 from arbkube.plan.planning import plan as plan_of
 from arbkube.pods.assembly import detector_config, executor_config, paper_broker
@@ -138,7 +138,7 @@ def build_feeds(setups: Mapping[str, FeedSetup]) -> list[ReplayFeed]:
 
 def build_strategies(
     setups: Mapping[str, FeedSetup], resources: Resources | None, clock: VirtualClock
-) -> tuple[list[ReplayStrategy], dict[str, ExecutorDocument]]:
+) -> tuple[list[ReplayStrategy], dict[str, StrategyDocument]]:
     """The strategies whose feeds were all recorded, and their documents. Raises ReplayError where there is none."""
     feeds = {name: VenueFeed(metadata=Metadata(name=name), spec=setup.spec) for name, setup in setups.items()}
     if resources is None:
@@ -159,15 +159,15 @@ def build_strategies(
     documents = {
         document.strategy: document
         for workload in planned.workloads
-        if workload.role is Role.EXECUTOR and isinstance(document := planned.documents[workload.document], ExecutorDocument)
+        if workload.role is Role.EXECUTOR and isinstance(document := planned.documents[workload.document], StrategyDocument)
     }
     return [_strategy(document, setups, clock) for document in documents.values()], documents
 
 
-def _strategy(document: ExecutorDocument, setups: Mapping[str, FeedSetup], clock: VirtualClock) -> ReplayStrategy:
+def _strategy(document: StrategyDocument, setups: Mapping[str, FeedSetup], clock: VirtualClock) -> ReplayStrategy:
     markets = tuple(market for feed in document.feeds for market in setups[feed].markets)
-    config = executor_config(document, markets)
-    detector, engine = Detector(detector_config(document, markets)), Engine(config)
+    config = executor_config(document, document.limits, markets)
+    detector, engine = Detector(detector_config(document, document.limits, markets)), Engine(config)
     store = SqliteExecutorStore(":memory:")
     broker = paper_broker(config, store)
     driver = Driver(engine=engine, journal=store, broker=broker, holder="replay", monotonic_ns=clock)

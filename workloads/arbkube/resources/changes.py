@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from arbkube.resources.loading import Resources
 from arbkube.resources.meaning import canonical, meaning
 from arbkube.resources.shape import Field, Many, Object, shape_of
 from arbkube.resources.violations import Path, spell
+
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 
 class Effect(StrEnum):
@@ -72,6 +74,18 @@ def restarting(spec: msgspec.Struct, *, without: tuple[str, ...] = ()) -> dict[s
     shape = shape_of(type(spec))
     kept = msgspec.structs.replace(shape, fields=tuple(field for field in shape.fields if field.name not in without))
     return dict(_restarting(kept, spec, ("spec",)))
+
+
+def without_limits(spec: _Struct) -> _Struct:
+    """`spec` with every field that declares a safer direction at its default, or as it is where it has none."""
+    changed: dict[str, object] = {}
+    for field in shape_of(type(spec)).fields:
+        value = getattr(spec, field.attribute)
+        if field.safer is not None and not field.required:
+            changed[field.attribute] = field.default
+        elif isinstance(field.shape, Object) and value is not None:
+            changed[field.attribute] = without_limits(value)
+    return msgspec.structs.replace(spec, **changed)
 
 
 def _restarting(shape: Object, spec: Any, path: Path) -> Iterator[tuple[str, object]]:

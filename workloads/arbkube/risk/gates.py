@@ -17,7 +17,7 @@ from arbkube.detection.model import Leg, Opportunity
 from arbkube.market.instruments import Market, MarketKey, MarketType
 from arbkube.risk.accounts import Accounts
 from arbkube.risk.inventory import Holding, OpenOrder
-from arbkube.risk.limits import EffectiveLimits
+from arbkube.risk.limits import Limits
 
 
 class RefusalReason(StrEnum):
@@ -92,7 +92,7 @@ class Gathered:
         expire_after_ns: int,
         exit_edge: Decimal,
         max_plausible_edge: Decimal,
-        limits: EffectiveLimits,
+        limits: Limits,
         live_identities: frozenset[str],
         reprice: Callable[[Opportunity], Repriced],
         accounts: Accounts,

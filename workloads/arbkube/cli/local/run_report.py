@@ -16,7 +16,7 @@ from arbkube.execution.protocols import EquityPoint
 from arbkube.execution.report import ExecutionFigures, Trade, execution_figures
 from arbkube.market.instruments import Fees
 from arbkube.market.verified import BookCounts
-from arbkube.plan.documents import ExecutorDocument, FeedDocument
+from arbkube.plan.documents import FeedDocument, StrategyDocument
 from arbkube.plan.planning import Plan, Role, Workload
 from arbkube.pods.status import PodStatus
 from arbkube.storage.database import StorageError
@@ -40,7 +40,7 @@ def report_of_run(
         document = plan.documents[workload.document]
         if workload.role is Role.FEED and isinstance(document, FeedDocument) and status is not None:
             feeds[document.name] = _feed(document, status.detail)
-        elif workload.role is Role.EXECUTOR and isinstance(document, ExecutorDocument):
+        elif workload.role is Role.EXECUTOR and isinstance(document, StrategyDocument):
             detector = _detector_of(plan, workload, statuses)
             strategies[document.strategy] = strategy_report(
                 revision=document.revision,
@@ -72,7 +72,7 @@ def _detector_of(plan: Plan, executor: Workload, statuses: Mapping[str, PodStatu
     return {}
 
 
-def _figures(journal: Path, document: ExecutorDocument, since_ns: int) -> ExecutionFigures:
+def _figures(journal: Path, document: StrategyDocument, since_ns: int) -> ExecutionFigures:
     """This run's part of the journal: what came after the last marks of an earlier run.
 
     A run that was killed left fills which none of its marks knows; nobody has reported them, so this one does.
