@@ -219,7 +219,9 @@ def test_what_declares_a_safer_direction_changes_limits_and_no_revision(data: st
     if not all(change.safer for change in found):
         return
     assert revisions(old) == revisions(new), found
-    if found[0].kind != "RiskPolicy":  # a policy need not be the one that binds
+    if found[0].path == "spec.halt":
+        assert plan(old).halts != plan(new).halts
+    elif found[0].kind != "RiskPolicy":  # a policy need not be the one that binds
 
         def own(r: Resources) -> list[Limits]:
             return [

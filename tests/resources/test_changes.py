@@ -106,7 +106,7 @@ def test_every_limit_of_the_contract_declares_its_safer_direction() -> None:
     limits = {
         field.name: field.safer for _, spec in KINDS.values() for field in leaves(shape_of(spec)) if field.safer is not None
     }
-    assert limits.pop("enterEdge") is Safer.HIGHER
+    assert limits.pop("enterEdge") is limits.pop("halt") is Safer.HIGHER
     assert set(limits.values()) == {Safer.LOWER}
     assert {"maxNotional", "maxDailyLoss", "maxPosition", "maxAge", "maxSkew", "limit", "maxMarkAge"} <= set(limits)
 

@@ -25,7 +25,16 @@ from arbkube.plan.documents import (
     revision_of,
 )
 from arbkube.resources.changes import restarting, without_limits
-from arbkube.resources.kinds import ArbStrategy, ArbStrategySpec, ResourceAmounts, VenueFeed, VenueFeedSpec
+from arbkube.resources.kinds import (
+    ArbStrategy,
+    ArbStrategySpec,
+    HaltMode,
+    Resource,
+    ResourceAmounts,
+    Rollout,
+    VenueFeed,
+    VenueFeedSpec,
+)
 from arbkube.resources.kinds import Workload as PodShape
 from arbkube.resources.loading import Resources
 from arbkube.resources.meaning import digest
@@ -51,6 +60,15 @@ class ResourceRef(msgspec.Struct, frozen=True, order=True):
     name: str
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """A resource that a document was rendered from, as it was then."""
+
+    kind: str
+    name: str
+    uid: str
+    generation: int
+
+
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """One pod, or locally one process."""
 
@@ -71,6 +89,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     workloads: tuple[Workload, ...]
     documents: dict[str, Document]
+    sources: dict[str, tuple[Source, ...]]
+    """By document: the resources it was rendered from."""
+    rollouts: dict[str, Rollout]
+    """By document: how a change of it reaches its pods."""
+    halts: dict[str, HaltMode]
+    """By strategy: the halts that its spec asks for."""
 
 
 def plan(resources: Resources) -> Plan:
@@ -86,10 +110,37 @@ def plan(resources: Resources) -> Plan:
     if simulated:
         pairs.append(_simulator(simulated))
     pairs.sort(key=lambda pair: pair[0].name)
+    documents = {workload.document: document for workload, document in pairs}
     return Plan(
         workloads=tuple(workload for workload, _ in pairs),
-        documents={workload.document: document for workload, document in pairs},
+        documents=documents,
+        sources={name: tuple(sorted(_sources(document, resources))) for name, document in documents.items()},
+        rollouts={
+            name: strategies[document.strategy].spec.rollout if isinstance(document, StrategyDocument) else Rollout()
+            for name, document in documents.items()
+        },
+        halts={name: strategy.spec.halt_mode for name, strategy in strategies.items() if strategy.spec.halt},
     )
+
+
+def _sources(document: Document, resources: Resources) -> Iterator[Source]:
+    match document:
+        case FeedDocument(name=name):
+            yield _source(resources.feeds[name])
+        case StrategyDocument(strategy=name, feeds=feeds):
+            yield _source(resources.strategies[name])
+            yield from (_source(resources.feeds[feed]) for feed in feeds)
+            yield from map(_source, resources.policies.values())
+        case RecorderDocument(feeds=feeds, strategies=strategies):
+            yield from (_source(resources.feeds[feed]) for feed in feeds)
+            yield from (_source(resources.strategies[strategy]) for strategy in strategies)
+        case SimulatorDocument(feeds=feeds):
+            yield from (_source(resources.feeds[feed]) for feed in feeds)
+
+
+def _source(resource: Resource) -> Source:
+    meta = resource.metadata
+    return Source(kind=type(resource).__name__, name=meta.name, uid=meta.uid, generation=meta.generation)
 
 
 _Pair = tuple[Workload, Document]
@@ -182,5 +233,8 @@ def _sorted(instruments: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _configuration(spec: _Spec) -> _Spec:
-    """What of a spec is neither the pod's shape nor a limit."""
-    return msgspec.structs.replace(without_limits(spec), workload=PodShape())
+    """What of a spec its pods are configured by: neither their shape, nor limits and halts, nor how it is rolled out."""
+    spec = msgspec.structs.replace(without_limits(spec), workload=PodShape())
+    if isinstance(spec, ArbStrategySpec):
+        spec = msgspec.structs.replace(spec, halt_mode=HaltMode.STOP_NEW, rollout=Rollout())
+    return spec

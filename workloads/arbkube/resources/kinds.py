@@ -249,6 +249,34 @@ class StrategyRisk(Spec, frozen=True, kw_only=True):
     ] = None
 
 
+class HaltMode(StrEnum):
+    """What a halt asks for, each more than the one before."""
+
+    STOP_NEW = "StopNew"
+    """No Open is sent; what is under way is completed or unwound by policy."""
+    CANCEL_OPEN = "CancelOpen"
+    """Also: Opens that are not filled yet are taken back, and what they filled is unwound, not completed."""
+    FLATTEN = "Flatten"
+    """Also: return to the target inventory, within bounded price, time and loss."""
+
+    @property
+    def severity(self) -> int:
+        return list(HaltMode).index(self)
+
+
+class Rollout(Spec, frozen=True, kw_only=True):
+    """How a changed configuration reaches the running pods."""
+
+    bake: Annotated[
+        Duration,
+        field("How long the pods' health is held against the time before, once all have applied it."),
+    ] = Duration("10s")
+    progress_deadline: Annotated[
+        Duration,
+        field("How long the pods may take to answer and to apply; then the rollout is Stalled.", within=Range.POSITIVE),
+    ] = Duration("60s")
+
+
 class ArbStrategySpec(Spec, frozen=True, kw_only=True):
     """Exactly one of the typed blocks `crossVenue` and `cycle` says what the strategy is."""
 
@@ -259,6 +287,9 @@ class ArbStrategySpec(Spec, frozen=True, kw_only=True):
     detection: Annotated[Detection, field("When something seen is worth taking.")] = Detection()
     execution: Annotated[Execution, field("How it is taken.")] = Execution()
     risk: Annotated[StrategyRisk, field("Limits of this strategy.")] = StrategyRisk()
+    halt: Annotated[bool, field("Send no risk-increasing order.", safer=Safer.HIGHER)] = False
+    halt_mode: Annotated[HaltMode, field("What `halt` asks for.")] = HaltMode.STOP_NEW
+    rollout: Annotated[Rollout, field("How changes of this strategy reach its pods.")] = Rollout()
     suspend: Annotated[bool, field("Run neither detector nor executor.", restart=True)] = False
     workload: Annotated[Workload, field("The pods' shape.", restart=True)] = Workload()
 

@@ -1,0 +1,1 @@
+"""Both sides of each protocol on the control server: revisions, acknowledgements, limits, halts, reservations, heartbeats."""
