@@ -149,6 +149,48 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     health: Health = Health()
 
 
+class PutRevision(msgspec.Struct, frozen=True):
+    """Store a revision; one that is there already is left as it is."""
+
+    revision: Revision
+
+
+class PutHead(msgspec.Struct, frozen=True):
+    """Replace a head by one of higher order."""
+
+    head: Head
+
+
+class PutLimits(msgspec.Struct, frozen=True):
+    """Replace a strategy's limits by a record of higher order."""
+
+    record: LimitsRecord
+
+
+class PutEpoch(msgspec.Struct, frozen=True):
+    """Say that the server is seeded, last of all that seeding writes. Refused where another process has taken its place."""
+
+    epoch: Epoch
+
+
+class DropRevision(msgspec.Struct, frozen=True):
+    """Forget a revision that nothing names any more."""
+
+    document: str
+    order: Order
+
+
+class DropDocument(msgspec.Struct, frozen=True):
+    """Forget a document with its head and all its revisions, and a strategy's limits with it: nothing runs it any more."""
+
+    document: str
+    strategy: str | None = None
+
+
+Write = PutRevision | PutHead | PutLimits | PutEpoch | DropRevision | DropDocument
+"""What a writer does to the server, each refused to a lower term than has written before. Halts are appended apart."""
+
+
 def encode(value: msgspec.Struct) -> bytes:
     """Any struct of control as JSON."""
     return _encoder.encode(value)
