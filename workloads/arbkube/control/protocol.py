@@ -134,6 +134,8 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     document: str
     boot_id: str
     """Made at the process's start: another one means that the pod was started again."""
+    heard: Order | None = None
+    """Of the newest head it took in. A writer that lost its past learns here what it has to exceed."""
     running: Ref | None
     candidate: Ref | None = None
     """What `answer` is about."""
