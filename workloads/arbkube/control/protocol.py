@@ -20,8 +20,12 @@ EPOCH_KEY = "epoch"
 TERM_KEY = "term"
 """The highest term that ever wrote; a lower one is refused."""
 HALTS_KEY = "halts"
+"""The log of halts and clears: a list, for which a server has commands that only append (a stream's XADD may also trim)."""
+HALT_IDS_KEY = "halts:ids"
+"""The ids in the log, so that an entry is appended once."""
 HEAD_PREFIX = "head:"
 REVISION_PREFIX = "revision:"
+"""A hash a document: order → revision, which is never replaced."""
 LIMITS_PREFIX = "limits:"
 ACK_PREFIX = "ack:"
 STATUS_PREFIX = "status:"
@@ -191,6 +195,17 @@ class DropDocument(msgspec.Struct, frozen=True):
 
 Write = PutRevision | PutHead | PutLimits | PutEpoch | DropRevision | DropDocument
 """What a writer does to the server, each refused to a lower term than has written before. Halts are appended apart."""
+
+
+def revision_field(order: Order) -> str:
+    """The field of a document's hash that holds the revision of `order`."""
+    return f"{order.term}.{order.serial}"
+
+
+def order_of_field(field: str) -> Order:
+    """The other way round. Raises ValueError."""
+    term, _, serial = field.partition(".")
+    return Order(int(term), int(serial))
 
 
 def encode(value: msgspec.Struct) -> bytes:

@@ -1,0 +1,30 @@
+-- All that a writer has to know, as of one moment: run id, term, epoch, log, then name and value of every head, limits,
+-- acknowledgement, and name and orders of every document's revisions.
+--
+-- ARGV: the names of term, epoch and log, then the prefixes of heads, limits, acknowledgements and revisions.
+
+local function values(prefix)
+  local found = {}
+  for _, key in ipairs(redis.call('KEYS', prefix .. '*')) do
+    table.insert(found, string.sub(key, #prefix + 1))
+    table.insert(found, redis.call('GET', key))
+  end
+  return found
+end
+
+local revisions = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[7] .. '*')) do
+  table.insert(revisions, string.sub(key, #ARGV[7] + 1))
+  table.insert(revisions, redis.call('HKEYS', key))
+end
+
+return {
+  string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'),
+  redis.call('GET', ARGV[1]),
+  redis.call('GET', ARGV[2]),
+  redis.call('LRANGE', ARGV[3], 0, -1),
+  values(ARGV[4]),
+  values(ARGV[5]),
+  values(ARGV[6]),
+  revisions,
+}
