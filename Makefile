@@ -27,7 +27,7 @@ $(BIN)/python:
 	  echo "Name another one: make install PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; } # half an environment would look like a whole one
 
-$(VENV)/.installed: $(BIN)/python requirements/dev.txt pyproject.toml
+$(VENV)/.installed: $(BIN)/python requirements/dev.txt pyproject.toml $(wildcard workloads/arbkube/kernel/*.p[yx][xi])
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -75,5 +75,5 @@ weigh: install ## Say what a base install weighs
 	BIN=$(BIN) .ci/weigh
 
 clean: ## Remove .venv, build products and caches (never the state in .arb)
-	rm -rf $(VENV) build dist workloads/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist workloads/*.egg-info workloads/arbkube/kernel/_compiled.c workloads/arbkube/kernel/_compiled.*.so .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -241,7 +241,7 @@ def test_nothing_grows_while_a_snapshot_does_not_come() -> None:
     chain = session._chains["BTC-USDT"]
     assert chain.waiting is not None
     assert len(chain.waiting) <= 4096
-    assert len(chain.tickers) <= 256
+    assert len(chain.tops) <= 256
 
 
 def test_a_reader_never_sees_a_book_between_two_states(recordings: Path) -> None:

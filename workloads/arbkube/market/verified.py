@@ -11,7 +11,8 @@ from enum import StrEnum
 
 import msgspec
 
-from arbkube.market.book import Book, Level, TextBook
+from arbkube import kernel
+from arbkube.market.book import Book, Level
 from arbkube.market.frames import BookFrame
 
 
@@ -90,7 +91,7 @@ class VerifiedBook:
 
     def __init__(self, symbol: str, *, covered_depth: int | None) -> None:
         self.symbol = symbol
-        self.book: Book = TextBook()
+        self.book: Book = kernel.new_book()
         self.covered_depth = covered_depth
         self.bid_floor = 0.0
         self.ask_cap = float("inf")

@@ -8,7 +8,7 @@ sockets, read a clock, or use randomness that was not handed in.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Protocol
 
@@ -48,6 +48,7 @@ class Reconnect(msgspec.Struct, frozen=True):
 
 
 Action = Send | Ping | Fetch | Reconnect
+Scan = Callable[[bytes, int], bool]
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -158,6 +159,8 @@ class Session(ABC):
         """When the connection last proved to be alive; readers judge the age of its books by it."""
         self.connected = False
         self.rng = rng
+        self._scan: Scan | None = None
+        """The compiled form's way with frames, where there is one: False says that it has done nothing with this one."""
         self._by_native = {i.native: self.books[i.symbol] for i in instruments}
         self._last_ping_ns = 0
         self._silent_since_ns = 0
@@ -181,6 +184,8 @@ class Session(ABC):
     def received(self, frame: bytes, now_ns: int) -> None:
         """One message arrived. Never raises: what cannot be read withholds the book it was for, or all of them."""
         self.alive_ns = now_ns
+        if self._scan is not None and self._scan(frame, now_ns):
+            return
         try:
             self._frame(frame, now_ns)
         except UNREADABLE:

@@ -13,40 +13,28 @@ that renews a whole book waits for the diff that spans it, so that the book is p
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from random import Random
+from typing import Annotated
 
 import msgspec
 
+from arbkube import kernel
 from arbkube.market.instruments import Instrument
 from arbkube.market.verified import VerifiedBook, WithheldReason
 from arbkube.resources.kinds import Channel
+from arbkube.venues.binance.chain import Chain, Event, PureChain, Tops
 from arbkube.venues.session import SECOND, Fetch, Reconnect, Send, Session, SessionOptions, Snapshot, WireLimits
 
-_Levels = list[tuple[str, str]]
 _MILLISECOND = 10**6
+_LAST_ID = 2**63 - 1
+"""Update ids are 64-bit integers of the venue's."""
 _BUFFER_LIMIT = 4096
 """Diffs kept while waiting for a snapshot: minutes of them, and a bound for memory."""
 
 
 _MISSES_BEFORE_FORGETTING = 3
 """Snapshots in a row that the waiting diffs did not connect to."""
-
-
-class _Event(msgspec.Struct, gc=False):
-    """A diff, a bookTicker, or any other event (whose fields are then not looked at)."""
-
-    s: str = ""
-    e: str = ""
-    E: int = 0
-    U: int = -1
-    u: int = -1
-    pu: int = -1
-    b: _Levels | str | int = 0
-    B: str | int = ""
-    a: _Levels | str | int = 0
-    A: str | int = ""
 
 
 class _Error(msgspec.Struct, gc=False):
@@ -56,14 +44,14 @@ class _Error(msgspec.Struct, gc=False):
 class _Message(msgspec.Struct, gc=False):
     """A combined-stream message, or the answer to a subscription: an error is a field on spot, the whole answer on USD-M."""
 
-    data: _Event | None = None
+    data: Event | None = None
     error: _Error | None = None
     code: int | None = None
     msg: str = ""
 
 
 class _Depth(msgspec.Struct, rename="camel"):
-    last_update_id: int
+    last_update_id: Annotated[int, msgspec.Meta(ge=0, le=_LAST_ID)]
     bids: tuple[tuple[str, str], ...]
     asks: tuple[tuple[str, str], ...]
     E: int = msgspec.field(default=0, name="E")
@@ -77,28 +65,6 @@ def parse_depth(body: bytes) -> Snapshot:
     """A REST depth response of either market."""
     depth = _decode_depth(body)
     return Snapshot(depth.bids, depth.asks, depth.last_update_id, depth.E * _MILLISECOND)
-
-
-class _Chain:
-    """Where one book stands in its chain of update ids."""
-
-    __slots__ = ("last", "misses", "renewal", "snapshot_depth", "started", "tickers", "top", "waiting")
-
-    def __init__(self) -> None:
-        self.last = -1
-        """`u` of the last update applied, or lastUpdateId of the snapshot; -1 without a base to build on."""
-        self.started = False
-        """Whether a diff has spanned the snapshot."""
-        self.waiting: list[_Event] | None = []
-        """Diffs that cannot be applied yet; None while the chain is whole."""
-        self.renewal: Snapshot | None = None
-        """A snapshot ahead of a whole chain, to be built on once a diff spans it."""
-        self.misses = 0
-        """Snapshots in a row that `waiting` did not connect to."""
-        self.snapshot_depth = 0
-        """Levels of the thinner side of the last snapshot: a new one of a thin book would hold no more."""
-        self.tickers: deque[_Event] = deque(maxlen=256)
-        self.top: _Event | None = None
 
 
 class BinanceSession(Session):
@@ -117,10 +83,19 @@ class BinanceSession(Session):
         super().__init__(instruments, options, rng, f"{options.endpoint.websocket}/stream")
         self._snapshot_urls = snapshot_urls
         self._limits = limits
-        self._chains = {symbol: _Chain() for symbol in self.books}
-        self._fetching: set[str] = set()
         self._spot = spot
+        self._chains = self._new_chains()
+        self._fetching: set[str] = set()
         self._range_checked_ns = 0
+
+    def _new_chains(self) -> dict[str, Chain]:
+        if kernel.form is kernel.Form.PURE:
+            return {symbol: PureChain(spot=self._spot) for symbol in self.books}
+        from arbkube.kernel._compiled import BinanceChain, BinanceScanner
+
+        chains: dict[str, Chain] = {symbol: BinanceChain(Tops, spot=self._spot) for symbol in self.books}
+        self._scan = BinanceScanner(self, chains, spot=self._spot).take
+        return chains
 
     def _subscribe(self, now_ns: int) -> None:
         streams = [f"{i.native.lower()}@depth@100ms" for i in self.instruments.values()]
@@ -133,7 +108,8 @@ class BinanceSession(Session):
 
     def closed(self, now_ns: int) -> None:
         super().closed(now_ns)
-        self._chains = {symbol: _Chain() for symbol in self.books}
+        for chain in self._chains.values():
+            chain.reset()
         self._fetching.clear()
 
     def tick(self, now_ns: int) -> None:
@@ -180,10 +156,10 @@ class BinanceSession(Session):
             self._diff(book, self._chains[book.symbol], event, now_ns)
         elif event.B != "" and (event.e in {"", "bookTicker"}):
             book.counts.messages += 1
-            self._chains[book.symbol].tickers.append(event)
+            self._chains[book.symbol].tops.note(event)
 
-    def _diff(self, book: VerifiedBook, chain: _Chain, event: _Event, now_ns: int) -> None:
-        if not (isinstance(event.b, list) and isinstance(event.a, list) and 0 <= event.U <= event.u):
+    def _diff(self, book: VerifiedBook, chain: Chain, event: Event, now_ns: int) -> None:
+        if not (isinstance(event.b, list) and isinstance(event.a, list) and 0 <= event.U <= event.u <= _LAST_ID):
             raise ValueError("not a diff")
         if event.pu < 0:
             if not self._spot:
@@ -204,8 +180,8 @@ class BinanceSession(Session):
                     book.counts.duplicates += 1
                     return
                 # An old number on a later event is no repetition: the numbering has begun anew, and nothing fits any more.
-                chain.last, chain.started, chain.top = -1, False, None
-                chain.tickers.clear()
+                chain.last, chain.started = -1, False
+                chain.tops.clear()
             book.counts.gaps += 1
             chain.waiting = [event]
             chain.renewal = None
@@ -221,12 +197,12 @@ class BinanceSession(Session):
             self._catch_up(book, chain, now_ns)
 
     @staticmethod
-    def _follows(chain: _Chain, event: _Event) -> bool:
+    def _follows(chain: Chain, event: Event) -> bool:
         if chain.started:
             return event.pu == chain.last
         return event.pu <= chain.last < event.u
 
-    def _apply(self, book: VerifiedBook, chain: _Chain, event: _Event, now_ns: int) -> None:
+    def _apply(self, book: VerifiedBook, chain: Chain, event: Event, now_ns: int) -> None:
         try:
             book.book.apply(event.b, event.a)  # type: ignore[arg-type]
         except ValueError:
@@ -238,7 +214,7 @@ class BinanceSession(Session):
         chain.started = True
         book.counts.updates += 1
 
-    def _catch_up(self, book: VerifiedBook, chain: _Chain, now_ns: int) -> None:
+    def _catch_up(self, book: VerifiedBook, chain: Chain, now_ns: int) -> None:
         """Apply the waiting diffs that follow, in their order; whole again when none is left."""
         assert chain.waiting is not None
         waiting = sorted(chain.waiting, key=lambda event: event.u)
@@ -281,7 +257,7 @@ class BinanceSession(Session):
             chain.misses = 0
 
     @staticmethod
-    def _rebase(book: VerifiedBook, chain: _Chain, snapshot: Snapshot) -> None:
+    def _rebase(book: VerifiedBook, chain: Chain, snapshot: Snapshot) -> None:
         """Begin the chain anew from `snapshot`."""
         chain.last, chain.started, chain.renewal = -1, False, None
         book.book.replace(snapshot.bids, snapshot.asks)
@@ -291,25 +267,13 @@ class BinanceSession(Session):
         chain.last = snapshot.sequence
         chain.snapshot_depth = min(len(snapshot.bids), len(snapshot.asks))
 
-    def _prove(self, book: VerifiedBook, chain: _Chain, venue_ns: int, now_ns: int) -> None:
-        if self._top_agrees(book, chain):
+    def _prove(self, book: VerifiedBook, chain: Chain, venue_ns: int, now_ns: int) -> None:
+        if chain.tops.agree(chain.last, book.book, book.counts):
             self.prove(book, venue_ns, now_ns)
         else:
-            chain.last, chain.started, chain.waiting = -1, False, []
-            self.lose(book, WithheldReason.TOP_MISMATCH, now_ns)
+            self.contradicted(book, chain, now_ns)
 
-    def _top_agrees(self, book: VerifiedBook, chain: _Chain) -> bool:
-        """Hold the book's top against the venue's own, where the venue has said one for this state of the book."""
-        tickers = chain.tickers
-        while tickers and tickers[0].u <= chain.last:
-            ticker = tickers.popleft()
-            if chain.top is None or ticker.u >= chain.top.u:
-                chain.top = ticker
-        top = chain.top
-        if top is None or not (self._spot or top.u == chain.last):
-            return True
-        book.counts.tops_checked += 1
-        if book.top() == ((top.b, top.B), (top.a, top.A)):
-            return True
-        book.counts.tops_mismatched += 1
-        return False
+    def contradicted(self, book: VerifiedBook, chain: Chain, now_ns: int) -> None:
+        """The venue's own top says that the book is wrong."""
+        chain.last, chain.started, chain.waiting = -1, False, []
+        self.lose(book, WithheldReason.TOP_MISMATCH, now_ns)

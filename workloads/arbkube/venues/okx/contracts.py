@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 
-from arbkube.market.book import Book, Level, TextBook
+from arbkube import kernel
+from arbkube.market.book import Book, Level
 
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _CACHED_SIZES = 10_000
@@ -24,7 +25,7 @@ class ContractBook:
     __slots__ = ("_base_units", "_contract_size", "wire")
 
     def __init__(self, contract_size: Decimal) -> None:
-        self.wire: Book = TextBook()
+        self.wire: Book = kernel.new_book()
         self._contract_size = contract_size
         self._base_units: dict[str, str] = {}
 

@@ -1,0 +1,85 @@
+"""The compiled kernel beside the pure form: the same frames through the same sessions, one after the other, in one run.
+
+For: from the wire's bytes to the best bid and ask, called from Python, by venue. Times are CPU time of this process, medians of
+several passes, each into a new session; the two forms take turns, so that a busy neighbour slows both. A figure is what a diff
+(or, of a mixed stream, any message) costs with the book's top read after it. May not: run without the compiled form.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from arbkube import kernel
+from arbkube.kernel import Form
+from benchmarks.books import Case, _cases, _feed, _session
+
+PASSES = 7
+
+
+AIMS = {
+    "binance Spot": 2.0,
+    "binance Perpetual": 2.2,
+    "binance Spot, tickers and trades among them": 0.4,
+    "binance Perpetual, tickers and trades among them": 0.4,
+    "kraken Spot": 2.0,
+}
+"""What a case of `benchmarks.books` may cost, in microseconds."""
+
+
+def run() -> list[dict[str, Any]]:
+    if kernel.why is kernel.Why.NOT_BUILT:
+        raise RuntimeError("the compiled kernel was not built here: `arb doctor` says what to do")
+    return list(_rows())
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    for case in _cases():
+        yield _row(case)
+
+
+def _row(case: Case) -> dict[str, Any]:
+    took: dict[Form, list[float]] = {form: [] for form in Form}
+    for _ in range(PASSES):
+        for form in Form:
+            took[form].append(_pass(case, form))
+    compiled, pure = (statistics.median(took[form]) for form in (Form.COMPILED, Form.PURE))
+    what = ", bytes to best bid and ask" if case.each == "diff" else ""
+    return {
+        "name": case.name + what,
+        "value": round(compiled * 1e6, 3),
+        "unit": f"µs/{case.each}",
+        "baseline": round(pure * 1e6, 2),
+        "against": "pure form",
+        "ratio": round(compiled / pure, 4),
+        "target": AIMS.get(case.name),
+        "note": f"{pure / compiled:.1f} times as fast; {case.note}",
+    }
+
+
+def _pass(case: Case, form: Form) -> float:
+    """Seconds a message, or a diff and a look at the top after it, in a new session of that form, once its book is verified."""
+    kernel.form = form
+    session = _session(case)
+    book = session.books[case.instrument.symbol]
+    session.opened(case.inputs[0].ns)
+    left = iter(case.inputs)
+    while book.withheld is not None:
+        _feed(session, [next(left)])
+    rest = [(given.data, given.ns) for given in left]
+    received, top = session.received, book.top
+    began = time.process_time()
+    if case.each == "diff":
+        for data, ns in rest:
+            received(data, ns)
+            top()
+    else:
+        for data, ns in rest:
+            received(data, ns)
+    took = time.process_time() - began
+    book = session.books[case.instrument.symbol]
+    if book.withheld is not None or book.counts.gaps or book.counts.malformed:
+        raise RuntimeError(f"{case.name}: the book was not verified throughout: {book.withheld}, {book.counts}")
+    return took / len(rest)

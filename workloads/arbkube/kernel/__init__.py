@@ -1,0 +1,56 @@
+"""The hot path in two forms: compiled, and pure Python where there is no compiled one. See docs/kernel.md.
+
+For: the one place that says which form runs, chosen when the process starts: the compiled one wherever it was built, unless
+`ARB_KERNEL=pure` is set. Both give the same results, bit for bit. May not: do I/O, or know what is done with a book.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+
+from arbkube.market.book import Book, TextBook
+
+VARIABLE = "ARB_KERNEL"
+"""Environment variable; the only value that means something is `pure`."""
+
+
+class Form(StrEnum):
+    """Which form runs."""
+
+    COMPILED = "compiled"
+    PURE = "pure"
+
+
+class Why(StrEnum):
+    """Why that form runs."""
+
+    BUILT = "Built"
+    """The compiled form was built for this Python and machine."""
+    FORCED = "Forced"
+    """The environment asks for the pure form."""
+    NOT_BUILT = "NotBuilt"
+    """There is no compiled form for this Python and machine: there was no C compiler when the package was installed."""
+
+
+def _choose() -> tuple[Form, Why]:
+    if os.environ.get(VARIABLE) == Form.PURE.value:
+        return Form.PURE, Why.FORCED
+    try:
+        import arbkube.kernel._compiled as _  # noqa: F401 - whether it loads is the question
+    except ImportError:
+        return Form.PURE, Why.NOT_BUILT
+    return Form.COMPILED, Why.BUILT
+
+
+form, why = _choose()
+"""Which form runs, and why. Whoever builds something that has two forms asks here."""
+
+
+def new_book() -> Book:
+    """An empty book."""
+    if form is Form.PURE:
+        return TextBook()
+    from arbkube.kernel._compiled import TickBook
+
+    return TickBook()
