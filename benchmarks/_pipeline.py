@@ -1,7 +1,7 @@
 """The processes that `pipeline` starts beside itself: a bus reader, and an executor pod with a stopwatch.
 
-For: `python -m benchmarks._pipeline reader URL TOPIC COUNT FILE` and `… executor FILE POD-ARGUMENTS…`. May not: be measured by
-itself. Both write what they measured to FILE as JSON.
+For: `python -m benchmarks._pipeline reader URL CREDENTIALS TOPIC COUNT FILE` and `… executor FILE POD-ARGUMENTS…`. May not: be
+measured by itself. Both write what they measured to FILE as JSON.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import uvloop
 
+from arbkube.control.acl import User
 from arbkube.detection.model import Opportunity
 from arbkube.execution.driver import Driver, Outcome
 from arbkube.execution.protocols import Refused
@@ -21,11 +22,11 @@ from arbkube.market.bus import ValkeyBus
 from arbkube.pods.__main__ import main as pod
 
 
-async def read(url: str, topic: str, count: int, file: Path) -> None:
+async def read(url: str, credentials: Path, topic: str, count: int, file: Path) -> None:
     """Take the one-way time of `count` messages that begin with the moment they were published."""
     took: list[int] = []
     print("ready", flush=True)
-    async for messages in ValkeyBus(url).read([topic]):
+    async for messages in ValkeyBus(url, credentials=credentials, user=User.DETECTOR).read([topic]):
         now_ns = time.time_ns()
         took += [now_ns - int.from_bytes(payload[:8], "big") for _, payload in messages]
         if len(took) >= count:
@@ -54,8 +55,8 @@ def execute(file: Path, arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["reader", url, topic, count, file]:
-            uvloop.run(read(url, topic, int(count), Path(file)))
+        case ["reader", url, credentials, topic, count, file]:
+            uvloop.run(read(url, Path(credentials), topic, int(count), Path(file)))
         case ["executor", file, *arguments]:
             sys.exit(execute(Path(file), arguments))
         case _:

@@ -25,7 +25,9 @@ import msgspec
 import uvloop
 from aiohttp import WSMsgType, web
 
+from arbkube.cli.local.runfile import CREDENTIALS
 from arbkube.cli.local.servers import Server, bus_server, control_server
+from arbkube.control.acl import User
 from arbkube.execution.protocols import Announce, Refused
 from arbkube.market.bus import InProcessBus, ValkeyBus
 from arbkube.plan.documents import encode_document
@@ -172,13 +174,13 @@ def _quantile(took: list[int], share: float) -> int:
 
 
 async def _hop(url: str, state: Path) -> list[int]:
-    file = state / "hops.json"
-    command = [sys.executable, "-m", "benchmarks._pipeline", "reader", url, "frames:hop", str(HOPS), str(file)]
-    reader = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    file, credentials = state / "hops.json", state / CREDENTIALS
+    command = [sys.executable, "-m", "benchmarks._pipeline", "reader", url, str(credentials)]
+    reader = await asyncio.create_subprocess_exec(*command, "frames:hop", str(HOPS), str(file), stdout=subprocess.PIPE)
     assert reader.stdout is not None
     await reader.stdout.readline()
     await asyncio.sleep(0.3)
-    bus = ValkeyBus(url)
+    bus = ValkeyBus(url, credentials=credentials, user=User.FEED)
     running = asyncio.create_task(bus.run())
     padding = b"x" * 1500  # as long as a frame of 20 levels
     for _ in range(HOPS):
@@ -401,6 +403,7 @@ async def _way(rate: int, bus: Server, control: Server, state: Path) -> tuple[li
         role = workload.role.value.lower()
         module = ["arbkube.pods"] if workload.role is not Role.EXECUTOR else ["benchmarks._pipeline", "executor", str(times)]
         arguments = [role, "--name", workload.name, "--document", document, "--bus", bus.url, "--control", control.url]
+        arguments += ["--credentials", state.parent / CREDENTIALS]
         with (state / f"{workload.name}.log").open("wb") as log:
             pods[workload.name] = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", *module, *map(str, arguments), "--state", str(state), stdout=log, stderr=log

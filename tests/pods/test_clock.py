@@ -24,7 +24,14 @@ def test_nothing_is_read_before_the_clock_is_known(tmp_path, pod_kind, document_
     documents = plan(load_valid(QUICKSTART)).documents.values()
     document = next(document for document in documents if isinstance(document, document_kind) and len(document.feeds) > 1)
     arguments = PodArguments(
-        name="x", role="x", document=tmp_path, bus="redis://127.0.0.1:1", control="redis://127.0.0.1:1", state=tmp_path, port=0
+        name="x",
+        role="x",
+        document=tmp_path,
+        bus="redis://127.0.0.1:1",
+        control="redis://127.0.0.1:1",
+        credentials=tmp_path,
+        state=tmp_path,
+        port=0,
     )
 
     async def missing() -> tuple[list[str], list[str]]:

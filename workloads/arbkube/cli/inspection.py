@@ -11,16 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import redis.asyncio as redis
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
 from arbkube.cli.errors import ArbError, ExitCode
-from arbkube.cli.local.runfile import RunFile, read_run_file
+from arbkube.cli.local.runfile import CREDENTIALS, RunFile, read_run_file
 from arbkube.cli.local.supervisor import read_statuses
 from arbkube.cli.local.table import render
 from arbkube.cli.manifests import print_json
+from arbkube.control.acl import User
+from arbkube.control.connection import connect
 from arbkube.detection.model import LegSeen, Sighting
 from arbkube.execution.report import Trade
 from arbkube.pods.status import PodStatus
@@ -38,7 +39,7 @@ def show_status(state: Path, *, as_json: bool) -> None:
         raise ArbError(
             f"nothing runs with state {state}", remedy="start it: arb up -f manifests/quickstart", code=ExitCode.NOT_RUNNING
         )
-    statuses = asyncio.run(_statuses(run))
+    statuses = asyncio.run(_statuses(run, state))
     if as_json:
         print_json(
             {
@@ -55,8 +56,8 @@ def show_status(state: Path, *, as_json: bool) -> None:
     Console().print(render(statuses, expected=roles, restarts={}, elapsed_s=elapsed_s))
 
 
-async def _statuses(run: RunFile) -> dict[str, PodStatus]:
-    client = redis.Redis.from_url(run.control, socket_timeout=2, socket_connect_timeout=2)
+async def _statuses(run: RunFile, state: Path) -> dict[str, PodStatus]:
+    client = connect(run.control, credentials=state / CREDENTIALS, user=User.PERSON)
     try:
         return await read_statuses(client, list(run.pods))
     except (RedisError, OSError, TimeoutError) as error:

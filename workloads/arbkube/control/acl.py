@@ -7,8 +7,8 @@ A row is a selector of the server's access control (Redis 7, Valkey 8): its comm
 on no others. Only the operator's rows can replace or delete what another role wrote, and none at all can shorten the log of
 halts: it is a list, and RPUSH only ever adds. Commands inside a script are held against the same rows.
 
-A user is a role, not a pod: `ack:executor-*` belongs to every executor. KEYS and INFO tell names of keys and the server's
-configuration file to those who have them, but no value.
+A user is a role, not a pod: `ack:executor*` belongs to every executor, and names of pods begin with their role. KEYS, SCAN and
+INFO tell those who have them the names of keys and the server's settings, but no value.
 """
 
 from __future__ import annotations
@@ -61,12 +61,9 @@ _LOOK = Grant(("eval_ro", "get", "hget", "hkeys", "info", "keys", "lrange", "mge
 _LISTEN = Grant(("subscribe", "unsubscribe"), channels=("acked", "changed"))
 
 
-def _own(name: str) -> Grant:
-    return Grant(("set",), (f"ack:{name}", f"status:{name}"))
-
-
-def _pod(name: str, *more: Grant) -> tuple[Grant, ...]:
-    return _CONNECTION, _POD, _DOCUMENTS, _HEAR, _TELL, _own(name), *more
+def _pod(user: User, *more: Grant) -> tuple[Grant, ...]:
+    own = Grant(("set",), (f"ack:{user}*", f"status:{user}*"))
+    return _CONNECTION, _POD, _DOCUMENTS, _HEAR, _TELL, own, *more
 
 
 CONTROL: Table = {
@@ -82,11 +79,11 @@ CONTROL: Table = {
         ),
         Grant(("del", "scan"), ("status:*",)),
     ),
-    User.EXECUTOR: _pod("executor-*", _READ_LOG, _APPEND),
-    User.DETECTOR: _pod("detector-*"),
-    User.FEED: _pod("feed-*"),
-    User.RECORDER: _pod("recorder"),
-    User.SIMULATOR: _pod("simulator"),
+    User.EXECUTOR: _pod(User.EXECUTOR, _READ_LOG, _APPEND),
+    User.DETECTOR: _pod(User.DETECTOR),
+    User.FEED: _pod(User.FEED),
+    User.RECORDER: _pod(User.RECORDER),
+    User.SIMULATOR: _pod(User.SIMULATOR),
     User.PERSON: (_CONNECTION, _LOOK, _LISTEN, _APPEND),
 }
 """The control server."""

@@ -14,11 +14,14 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import redis.asyncio as redis
 import structlog
 from redis.exceptions import RedisError
+
+from arbkube.control.credentials import FileCredentials
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +56,10 @@ class Bus(Protocol):
         """Queue one message; never blocks and never raises. What cannot be delivered is dropped and counted."""
 
     def read(self, topics: Sequence[str]) -> AsyncIterator[list[Message]]:
-        """Messages of `topics` as they come, in lists of what was there at once; reconnects by itself."""
+        """Messages of `topics` as they come, in lists of what was there at once; reconnects by itself.
+
+        Whoever reads may change `topics` meanwhile: within a second that is what is read, and of the others nothing is missed.
+        """
 
     async def clock_offset_ns(self) -> int | None:
         """This process's clock minus the bus's clock, or None when it cannot be measured."""
@@ -72,6 +78,8 @@ class Bus(Protocol):
 class InProcessBus:
     """The bus within one event loop. A reader has a queue a topic, as capped as the topic, so that none crowds out another."""
 
+    _LOOK_S = 1.0
+
     def __init__(self) -> None:
         self.dropped = 0
         self._latest: dict[str, bytes] = {}
@@ -84,15 +92,18 @@ class InProcessBus:
             self.dropped += reader.offer(topic, payload)
 
     async def read(self, topics: Sequence[str]) -> AsyncIterator[list[Message]]:
-        reader = _Reader(topics)
-        for topic in topics:
-            if topic in self._latest:
-                reader.offer(topic, self._latest[topic])
+        reader = _Reader()
         self._readers.append(reader)
         try:
             while True:
-                await reader.ready.wait()
-                yield reader.take()
+                for topic in reader.follow(topics):
+                    if topic in self._latest:
+                        reader.offer(topic, self._latest[topic])
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._LOOK_S):
+                        await reader.ready.wait()
+                if messages := reader.take():
+                    yield messages
         finally:
             self._readers.remove(reader)
 
@@ -109,10 +120,18 @@ class InProcessBus:
 class _Reader:
     """What one reader has not yet taken."""
 
-    def __init__(self, topics: Sequence[str]) -> None:
+    def __init__(self) -> None:
         self.ready = asyncio.Event()
-        self._queues = {topic: deque[tuple[int, bytes]](maxlen=cap_of(topic)) for topic in topics}
+        self._queues: dict[str, deque[tuple[int, bytes]]] = {}
         self._count = 0
+
+    def follow(self, topics: Sequence[str]) -> list[str]:
+        """Have a queue for each of `topics` and for no other; those that are new."""
+        new = [topic for topic in topics if topic not in self._queues]
+        self._queues = {
+            topic: self._queues.get(topic, deque[tuple[int, bytes]](maxlen=cap_of(topic))) for topic in dict.fromkeys(topics)
+        }
+        return new
 
     def offer(self, topic: str, payload: bytes) -> bool:
         """Whether an older message was dropped to make room."""
@@ -137,6 +156,8 @@ class _Reader:
 class ValkeyBus:
     """The bus over one Valkey server: a capped stream a topic. `url` as redis-py writes it (redis://, rediss://, unix://).
 
+    `user` is who connects, by the password in the directory `credentials`.
+
     What a new reader must be given at once is said again every few seconds, so that a server that lost its memory learns it.
     """
 
@@ -149,10 +170,11 @@ class ValkeyBus:
     """For an answer. Not given to redis-py: it would make every write a task, and `asyncio.wait_for`, with which it waits for
     it, loses a cancellation that comes together with the task's end (Python 3.11)."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, credentials: Path, user: str) -> None:
         self.dropped = 0
         self._url = url
-        self._writer = redis.Redis.from_url(url, socket_timeout=None, socket_connect_timeout=self._TIMEOUT_S)
+        self._credentials = FileCredentials(credentials, user)
+        self._writer = self._connect()
         self._queue: deque[Message] = deque()
         self._ready = asyncio.Event()
         self._latest: dict[str, bytes] = {}
@@ -203,13 +225,18 @@ class ValkeyBus:
                 failing = False
 
     async def read(self, topics: Sequence[str]) -> AsyncIterator[list[Message]]:
-        reader = redis.Redis.from_url(self._url, protocol=2, socket_timeout=None, socket_connect_timeout=self._TIMEOUT_S)
+        reader = self._connect()
         positions: dict[str, str | bytes] = {}
         failing = False
         try:
             while True:
                 try:
                     async with asyncio.timeout(self._BLOCK_MS / 1000 + self._TIMEOUT_S):
+                        if not topics:
+                            await asyncio.sleep(self._BLOCK_MS / 1000)
+                            continue
+                        for topic in positions.keys() - set(topics):
+                            del positions[topic]
                         for topic in topics:
                             if topic not in positions:
                                 positions[topic] = "0" if is_retained(topic) else await self._end_of(reader, topic)
@@ -259,3 +286,12 @@ class ValkeyBus:
 
     async def close(self) -> None:
         await self._writer.aclose()
+
+    def _connect(self) -> redis.Redis:
+        return redis.Redis.from_url(
+            self._url,
+            credential_provider=self._credentials,
+            protocol=2,
+            socket_timeout=None,
+            socket_connect_timeout=self._TIMEOUT_S,
+        )

@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--document", required=True, type=Path, help="the role's document, JSON, as `arb plan -o json` prints it")
     made.add_argument("--bus", required=True, help="bus server, e.g. redis://127.0.0.1:6379 or unix:///run/arb/bus")
     made.add_argument("--control", required=True, help="control server, likewise")
+    made.add_argument("--credentials", required=True, type=Path, help="directory with the password of the role's user")
     made.add_argument("--state", required=True, type=Path, help="directory this pod may write to")
     made.add_argument("--host", default="127.0.0.1", help="address of /healthz, /readyz, /status, /metrics")
     made.add_argument("--port", default=0, type=int, help="their port; 0 lets the system choose")

@@ -29,6 +29,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics, generate_latest
 from redis.exceptions import RedisError
 
+from arbkube.control.credentials import FileCredentials
 from arbkube.market.bus import Bus, ValkeyBus
 from arbkube.plan.documents import decode_document
 from arbkube.pods.status import STATUS_PREFIX, PodStatus
@@ -54,6 +55,8 @@ class PodArguments(msgspec.Struct, frozen=True, kw_only=True):
     document: Path
     bus: str
     control: str
+    credentials: Path
+    """Directory with the password of this role's user on both servers."""
     state: Path
     """Directory this pod may write to."""
     port: int
@@ -90,14 +93,20 @@ class Pod:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double what a scrape carries
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.bus: Bus = ValkeyBus(arguments.bus)
+        self.bus: Bus = ValkeyBus(arguments.bus, credentials=arguments.credentials, user=arguments.role)
         self.reasons: dict[str, str] = {"start": starting}
         self.stopping = asyncio.Event()
         self.port = arguments.port
         self._clock_offset_ns: int | None = None
         self._detail = detail
         self._started_ns = time.time_ns()
-        self._control = redis.Redis.from_url(arguments.control, socket_timeout=2, socket_connect_timeout=2)
+        self._control = redis.Redis.from_url(
+            arguments.control,
+            credential_provider=FileCredentials(arguments.credentials, arguments.role),
+            protocol=2,
+            socket_timeout=2,
+            socket_connect_timeout=2,
+        )
 
     def status(self) -> PodStatus:
         """The pod as it is now."""

@@ -13,6 +13,8 @@ from typing import IO
 
 import msgspec
 
+CREDENTIALS = "credentials"
+"""Directory under the state directory with the passwords of both servers' users."""
 _LOCK_TIMEOUT_S = 0.5
 """A reader that looks whether something runs holds the lock for an instant."""
 

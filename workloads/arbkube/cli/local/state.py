@@ -11,10 +11,10 @@ from pathlib import Path
 import typer
 
 from arbkube.cli.errors import ArbError, ExitCode
-from arbkube.cli.local.runfile import StateLockedError, lock_state
+from arbkube.cli.local.runfile import CREDENTIALS, StateLockedError, lock_state
 from arbkube.cli.local.supervisor import end_leftover_servers
 
-_OURS = {"lock", "run.json", "run.json.new", "report.json", "logs", "config", "journal", "control", "bus"}
+_OURS = {"lock", "run.json", "run.json.new", "report.json", "logs", "config", "journal", "control", "bus", CREDENTIALS}
 
 
 def reset_state(state: Path, *, confirmed: bool) -> None:

@@ -19,11 +19,12 @@ from pathlib import Path
 import msgspec
 import redis.asyncio as redis
 import structlog
-from redis import Redis as BlockingRedis
 from redis.exceptions import RedisError
 
-from arbkube.cli.local.runfile import RunFile, last_run
-from arbkube.cli.local.servers import Server, ServerError, bus_server, control_server
+from arbkube.cli.local.runfile import CREDENTIALS, RunFile, last_run
+from arbkube.cli.local.servers import Server, ServerError, bus_server, control_server, end_server
+from arbkube.control.acl import User
+from arbkube.control.connection import connect
 from arbkube.plan.documents import encode_document
 from arbkube.plan.planning import Plan, Role, Workload
 from arbkube.pods.status import STATUS_PREFIX, PodStatus
@@ -37,6 +38,7 @@ _STOP_TIMEOUT_S = 60.0
 _SERVER_PATIENCE_S = 5.0
 _SERVER_RETRY_S = 1.0
 _LOOK_S = 0.2
+_STATUS_PATIENCE_S = 2.0
 
 
 def end_leftover_servers(state: Path) -> None:
@@ -49,8 +51,8 @@ def end_leftover_servers(state: Path) -> None:
         return
     for name, url in (("bus", run.bus), ("control", run.control)):
         path = Path(url.removeprefix("unix://"))
-        with contextlib.suppress(RedisError, OSError), BlockingRedis.from_url(url, socket_timeout=_SERVER_PATIENCE_S) as client:
-            client.shutdown(nosave=True)
+        with contextlib.suppress(RedisError, OSError):
+            end_server(url, state=state, patience_s=_SERVER_PATIENCE_S)
         deadline = time.monotonic() + _SERVER_PATIENCE_S
         while (pid := run.servers.get(name)) is not None and path.exists() and _is_alive(pid) and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -98,7 +100,8 @@ class Supervisor:
         self._watchers: list[asyncio.Task[None]] = []
         self._server_watcher: asyncio.Task[None] | None = None
         self._stopping = False
-        self._client = redis.Redis.from_url(self._control.url, socket_timeout=2)
+        self._credentials = self._state / CREDENTIALS
+        self._client = connect(self._control.url, credentials=self._credentials, user=User.OPERATOR)
 
     async def start(self) -> None:
         """Start the servers and every workload. Raises ServerError."""
@@ -212,7 +215,7 @@ class Supervisor:
             *("-m", "arbkube.pods", workload.role.value.lower()),
             *("--name", workload.name),
             *("--document", str(self._state / "config" / f"{workload.document}.json")),
-            *("--bus", self._bus.url, "--control", self._control.url),
+            *("--bus", self._bus.url, "--control", self._control.url, "--credentials", str(self._credentials)),
             *("--state", str(self._state / "journal")),
             *("--port", port, "--simulator", self._simulator),
             *("--supervisor", str(os.getpid())),
@@ -242,10 +245,11 @@ class Supervisor:
 
 
 async def read_statuses(client: redis.Redis, pods: Sequence[str]) -> dict[str, PodStatus]:
-    """The latest heartbeat of each of `pods` that has one."""
+    """The latest heartbeat of each of `pods` that has one. Raises RedisError, OSError or TimeoutError."""
     if not pods:
         return {}
-    values = await client.mget([STATUS_PREFIX + pod for pod in pods])
+    async with asyncio.timeout(_STATUS_PATIENCE_S):
+        values = await client.mget([STATUS_PREFIX + pod for pod in pods])
     found = [msgspec.json.decode(value, type=PodStatus) for value in values if value is not None]
     return {status.pod: status for status in found}
 
