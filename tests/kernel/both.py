@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
 import pytest
 
 from arbkube import kernel
 from arbkube.kernel import Form
-from arbkube.market.verified import VerifiedBook
+from arbkube.market.verified import BookCounts, VerifiedBook
 from arbkube.venues.session import Session
 
 needs_compiled = pytest.mark.skipif(kernel.why is kernel.Why.NOT_BUILT, reason="the compiled form was not built here")
@@ -43,7 +42,7 @@ def book_state(book: VerifiedBook) -> tuple[Any, ...]:
         book.bid_floor,
         book.ask_cap,
         book.covered_depth,
-        msgspec.structs.astuple(book.counts),
+        [getattr(book.counts, field) for field in BookCounts.__struct_fields__],
         book.top(),
         *(book.levels(depth) for depth in DEPTHS[:2]),
         book.book.sizes(),

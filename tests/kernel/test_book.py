@@ -58,7 +58,7 @@ def outcome(book: Any, kind: str, bids: Any, asks: Any, depth: int) -> Any:
     except Exception as error:
         raised = type(error)
     reads = [(book.bids(asked), book.asks(asked)) for asked in (depth, 1, 20, 1000)]
-    return raised, reads, book.sizes(), book.crossed()
+    return raised, reads, book.top(), book.sizes(), book.crossed()
 
 
 def compare(steps: list[tuple[str, Any, Any, int]]) -> None:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from arbkube.market.book import Book, TextBook
+
+if TYPE_CHECKING:
+    from arbkube.market.verified import BookCounts
 
 VARIABLE = "ARB_KERNEL"
 """Environment variable; the only value that means something is `pure`."""
@@ -54,3 +58,12 @@ def new_book() -> Book:
     from arbkube.kernel._compiled import TickBook
 
     return TickBook()
+
+
+def new_counts() -> BookCounts | None:
+    """What a book counts, all zero, in a form that the compiled one counts in; None where the pure form runs."""
+    if form is Form.PURE:
+        return None
+    from arbkube.kernel._compiled import TickCounts
+
+    return TickCounts()

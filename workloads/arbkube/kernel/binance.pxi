@@ -21,11 +21,11 @@ cdef struct Top:
     Text[4] texts  # bid, its size, ask, its size
 
 
-cdef inline const char* read_text(const char* at, Text* text) noexcept nogil:
+cdef inline const char* read_text(const char* at, const char* end, Text* text) noexcept nogil:
     cdef Number number
     if at == NULL:
         return NULL
-    at = read_number(at, &number)
+    at = read_number(at, end, &number)
     if at == NULL or not mantissa_of(&number, &text.mantissa, &text.places):
         return NULL
     return at
@@ -34,7 +34,8 @@ cdef inline const char* read_text(const char* at, Text* text) noexcept nogil:
 cdef inline bint reads(object text, Text* number) noexcept:
     """Read a number that is all of a str."""
     cdef const char* at = characters_of(text)
-    return at != NULL and read_text(at, number) == at + PyUnicode_GET_LENGTH(text)
+    cdef const char* end = at + PyUnicode_GET_LENGTH(text) if at != NULL else NULL
+    return at != NULL and read_text(at, end, number) == end
 
 
 @cython.final
@@ -108,7 +109,7 @@ cdef class BinanceTops:
         self.tops[(self.first + self.count) % TOPS] = top[0]
         self.count += 1
 
-    cdef inline bint agreeing(self, int64_t last, TickBook book, object counts) except -1:
+    cdef inline bint agreeing(self, int64_t last, TickBook book, TickCounts counts) except -1:
         cdef Top* top
         while self.count and self.tops[self.first].update <= last:
             top = &self.tops[self.first]
@@ -119,10 +120,10 @@ cdef class BinanceTops:
             self.count -= 1
         if not self.known or not (self.spot or self.latest.update == last):
             return True
-        counts.tops_checked = counts.tops_checked + 1
+        counts.tops_checked += 1
         if self.best_is(book, 0, self.latest.texts) and self.best_is(book, 1, &self.latest.texts[2]):
             return True
-        counts.tops_mismatched = counts.tops_mismatched + 1
+        counts.tops_mismatched += 1
         return False
 
     cdef inline bint best_is(self, TickBook book, int number, const Text* texts) noexcept nogil:
@@ -186,7 +187,7 @@ cdef class BinanceLane:
     """One instrument's parts, found by its symbol on the wire."""
 
     cdef object book
-    cdef object counts
+    cdef TickCounts counts
     cdef TickBook ticks
     cdef BinanceChain chain
     cdef bytes native
@@ -235,7 +236,7 @@ cdef class BinanceScanner:
     def __dealloc__(self):
         free(self.table)
 
-    def take(self, frame, now_ns):
+    def take(self, frame, now_ns, /):
         """Deal with a frame. False: nothing has been done, and the session has to."""
         cdef const char* at
         if type(frame) is bytes:
@@ -294,38 +295,37 @@ cdef class BinanceScanner:
         cdef TickBook ticks = lane.ticks
         if chain.waiting is not None or chain.renewal is not None or ticks.text is not None or chain.tops.odd is not None:
             return False
-        at = integer(literal(at, end, b',"E":', 5), &ms)
+        at = integer(literal(at, end, b',"E":', 5), end, &ms)
         if not self.spot:
-            at = integer(literal(at, end, b',"T":', 5), &ignored)
+            at = integer(literal(at, end, b',"T":', 5), end, &ignored)
         at = native(literal(at, end, b',"s":"', 6), end, lane)
-        at = integer(literal(at, end, b',"U":', 5), &first)
-        at = integer(literal(at, end, b',"u":', 5), &last)
+        at = integer(literal(at, end, b',"U":', 5), end, &first)
+        at = integer(literal(at, end, b',"u":', 5), end, &last)
         if at == NULL:
             return False
         previous = first - 1
         if not self.spot:
-            at = integer(literal(at, end, b',"pu":', 6), &previous)
+            at = integer(literal(at, end, b',"pu":', 6), end, &previous)
         at = literal(at, end, b',"b":', 5)
         if at == NULL or first > last or ms >= 9 * <int64_t>TEN[12]:
             return False
         if previous != chain.last if chain.started else not (previous <= chain.last < last):
             return False
-        at = literal(ticks.read_levels(at, &bid_count), end, b',"a":', 5)
+        at = literal(ticks.read_levels(at, end, 0, &bid_count), end, b',"a":', 5)
         if at == NULL:
             return False
         count = bid_count
-        at = literal(ticks.read_levels(at, &count), end, b"}}", 2)
+        at = literal(ticks.read_levels(at, end, 1, &count), end, b"}}", 2)
         book = lane.book
         if at != end or book.withheld is not None:
             return False
 
         ticks.change_all(bid_count, count)
-        counts = lane.counts
-        counts.messages = counts.messages + 1
-        counts.updates = counts.updates + 1
+        lane.counts.messages += 1
+        lane.counts.updates += 1
         chain.last = last
         chain.started = True
-        if not chain.tops.agreeing(last, ticks, counts):
+        if not chain.tops.agreeing(last, ticks, lane.counts):
             self.session.contradicted(book, chain, now_ns)
         elif ticks.is_crossed():
             self.session.prove(book, ms * 1000000, now_ns)
@@ -338,16 +338,16 @@ cdef class BinanceScanner:
 
     cdef bint spot_top(self, const char* at, const char* end, BinanceLane lane) except -1:
         cdef Top top
-        at = integer(literal(at, end, b'u":', 3), &top.update)
+        at = integer(literal(at, end, b'u":', 3), end, &top.update)
         at = literal(texts(at, end, lane, &top), end, b'"}}', 3)
         return at == end and noted(lane, &top)
 
     cdef bint perpetual_top(self, const char* at, const char* end, BinanceLane lane) except -1:
         cdef Top top
         cdef int64_t ignored
-        at = integer(literal(at, end, b',"u":', 5), &top.update)
+        at = integer(literal(at, end, b',"u":', 5), end, &top.update)
         at = literal(texts(at, end, lane, &top), end, b'","T":', 6)
-        at = integer(literal(integer(at, &ignored), end, b',"E":', 5), &ignored)
+        at = integer(literal(integer(at, end, &ignored), end, b',"E":', 5), end, &ignored)
         return literal(at, end, b"}}", 2) == end and noted(lane, &top)
 
 
@@ -358,16 +358,16 @@ cdef inline const char* native(const char* at, const char* end, BinanceLane lane
 
 cdef inline const char* texts(const char* at, const char* end, BinanceLane lane, Top* top) noexcept:
     at = native(literal(at, end, b',"s":"', 6), end, lane)
-    at = read_text(literal(at, end, b',"b":"', 6), &top.texts[0])
-    at = read_text(literal(at, end, b'","B":"', 7), &top.texts[1])
-    at = read_text(literal(at, end, b'","a":"', 7), &top.texts[2])
-    return read_text(literal(at, end, b'","A":"', 7), &top.texts[3])
+    at = read_text(literal(at, end, b',"b":"', 6), end, &top.texts[0])
+    at = read_text(literal(at, end, b'","B":"', 7), end, &top.texts[1])
+    at = read_text(literal(at, end, b'","a":"', 7), end, &top.texts[2])
+    return read_text(literal(at, end, b'","A":"', 7), end, &top.texts[3])
 
 
 cdef inline bint noted(BinanceLane lane, const Top* top) except -1:
     if lane.chain.tops.odd is not None:
         return False
-    lane.counts.messages = lane.counts.messages + 1
+    lane.counts.messages += 1
     lane.chain.tops.add(top)
     return True
 
@@ -402,5 +402,5 @@ cdef bint unconcerned(const char* at, const char* end) noexcept nogil:
         else:
             if field == 115:  # s is a text
                 return False
-            at = integer(at, &ignored)
+            at = integer(at, end, &ignored)
     return literal(at, end, b"}}", 2) == end

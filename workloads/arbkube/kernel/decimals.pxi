@@ -3,7 +3,7 @@
 # A number here is what JSON calls one without sign and exponent: `0` or digits without a leading zero, and where there is a
 # point at least one digit after it. Such a text and the pair (mantissa, places) say the same, so that either gives the other.
 # Whatever is not of that form is refused: the pure form then judges it.
-# Readers take a pointer into memory that ends with a zero byte, which no part of a number matches.
+# Readers take a pointer into memory that has a zero byte at `end`, which no part of a number matches.
 
 cdef extern from *:
     """
@@ -19,6 +19,63 @@ cdef extern from *:
         1ULL, 10ULL, 100ULL, 1000ULL, 10000ULL, 100000ULL, 1000000ULL, 10000000ULL, 100000000ULL, 1000000000ULL,
         10000000000ULL, 100000000000ULL, 1000000000000ULL, 10000000000000ULL, 100000000000000ULL, 1000000000000000ULL,
         10000000000000000ULL, 100000000000000000ULL, 1000000000000000000ULL};
+    #if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    /* Up to eight digits at once, without a branch for each: how many there are, and what they say. */
+    static inline int arb_eight(const char* at, uint64_t* value) {
+        uint64_t word, digits, others;
+        int count;
+        memcpy(&word, at, 8);
+        digits = word ^ 0x3030303030303030ULL;
+        others = ((digits + 0x7676767676767676ULL) | digits) & 0x8080808080808080ULL; /* exact up to the first other byte */
+        count = others ? __builtin_ctzll(others) >> 3 : 8;
+        if (count == 0) return 0;
+        digits <<= 64 - 8 * count;
+        digits = (digits * 2561 >> 8) & 0x00FF00FF00FF00FFULL;
+        digits = (digits * 6553601 >> 16) & 0x0000FFFF0000FFFFULL;
+        *value = digits * 42949672960001ULL >> 32;
+        return count;
+    }
+    static inline int arb_converted(uint64_t digits, uint64_t* value) {
+        uint64_t others = ((digits + 0x7676767676767676ULL) | digits) & 0x8080808080808080ULL;
+        digits = (digits * 2561 >> 8) & 0x00FF00FF00FF00FFULL;
+        digits = (digits * 6553601 >> 16) & 0x0000FFFF0000FFFFULL;
+        *value = digits * 42949672960001ULL >> 32;
+        return others == 0;
+    }
+    /* `whole` digits, a point (which is not looked at) and `places` digits, 1 to 8 each, as one integer; whether they are digits. */
+    static inline int arb_known(const char* at, int whole, int places, uint64_t* mantissa) {
+        uint64_t digits, fraction;
+        memcpy(&digits, at, 8);
+        digits ^= 0x3030303030303030ULL;
+        if (whole + places < 8) {
+            const int bits = 8 * whole;
+            digits = (digits & ((1ULL << bits) - 1)) | (digits >> (bits + 8) << bits);
+            return arb_converted(digits << (64 - bits - 8 * places), mantissa);
+        }
+        if (!arb_converted(digits << (64 - 8 * whole), mantissa)) return 0;
+        memcpy(&digits, at + whole + 1, 8);
+        if (!arb_converted((digits ^ 0x3030303030303030ULL) << (64 - 8 * places), &fraction)) return 0;
+        *mantissa = *mantissa * ARB_TEN[places] + fraction;
+        return 1;
+    }
+    /* How many digits there are, 8 where there may be more. */
+    static inline int arb_count(const char* at) {
+        uint64_t digits;
+        memcpy(&digits, at, 8);
+        digits ^= 0x3030303030303030ULL;
+        digits = ((digits + 0x7676767676767676ULL) | digits) & 0x8080808080808080ULL;
+        return digits ? __builtin_ctzll(digits) >> 3 : 8;
+    }
+    #define ARB_EIGHT 8
+    #define arb_fetch(at) __builtin_prefetch(at, 1)
+    #else
+    static inline int arb_eight(const char* at, uint64_t* value) { (void)at; (void)value; return 9; }
+    static inline int arb_known(const char* at, int whole, int places, uint64_t* mantissa) {
+        (void)at; (void)whole; (void)places; (void)mantissa; return 0; }
+    static inline int arb_count(const char* at) { (void)at; return 8; }
+    #define ARB_EIGHT PY_SSIZE_T_MAX
+    #define arb_fetch(at) ((void)0)
+    #endif
     /* Division by a constant is a multiplication. */
     static inline uint64_t arb_over_ten(uint64_t value, int power) {
         switch (power) {
@@ -37,6 +94,11 @@ cdef extern from *:
     """
     int highest "arb_highest"(uint64_t word) noexcept nogil
     const uint64_t[19] TEN "ARB_TEN"
+    int eight_digits "arb_eight"(const char* at, uint64_t* value) noexcept nogil
+    bint known_decimal "arb_known"(const char* at, int whole, int places, uint64_t* mantissa) noexcept nogil
+    int count_digits "arb_count"(const char* at) noexcept nogil
+    const Py_ssize_t EIGHT "ARB_EIGHT"  # bytes that must be there for it
+    void fetch "arb_fetch"(const void* at) noexcept nogil
     uint64_t over_ten "arb_over_ten"(uint64_t value, int power) noexcept nogil
 
 
@@ -52,41 +114,38 @@ cdef struct Number:
     int places
 
 
-cdef inline const char* read_number(const char* at, Number* number) noexcept nogil:
-    """Read a number; returns what follows it, or NULL where there is none of the form above, or one of too many digits."""
+cdef inline const char* read_digits(const char* at, const char* end, uint64_t* value, int* count) noexcept nogil:
+    """Read digits, as many as there are; returns what follows. More than 18 give no meaningful value."""
+    cdef unsigned int digit
     cdef const char* begin = at
-    cdef uint64_t value = 0
-    cdef unsigned int digit = <unsigned char>at[0] - 48
-    cdef int digits
-    if digit > 9:
-        return NULL
-    if digit == 0 and <unsigned int>(<unsigned char>at[1] - 48) <= 9:
-        return NULL
+    value[0] = 0
+    if end - at >= EIGHT:
+        count[0] = eight_digits(at, value)
+        if count[0] < 8:
+            return at + count[0]
+        at += 8
+    digit = <unsigned char>at[0] - 48
     while digit <= 9:
-        value = value * 10 + digit
+        value[0] = value[0] * 10 + digit
         at += 1
         digit = <unsigned char>at[0] - 48
-    digits = <int>(at - begin)
-    if digits > 18:
+    count[0] = <int>(at - begin)
+    return at
+
+
+cdef inline const char* read_number(const char* at, const char* end, Number* number) noexcept nogil:
+    """Read a number; returns what follows it, or NULL where there is none of the form above, or one of too many digits."""
+    cdef bint zero = at[0] == 48
+    at = read_digits(at, end, &number.whole, &number.whole_digits)
+    if not 0 < number.whole_digits <= 18 or (zero and number.whole_digits > 1):
         return NULL
-    number.whole = value
-    number.whole_digits = digits
     number.fraction = 0
     number.places = 0
     if at[0] != 46:
         return at
-    at += 1
-    begin = at
-    value = 0
-    digit = <unsigned char>at[0] - 48
-    while digit <= 9:
-        value = value * 10 + digit
-        at += 1
-        digit = <unsigned char>at[0] - 48
-    number.places = <int>(at - begin)
-    if number.places == 0 or number.places > 18:
+    at = read_digits(at + 1, end, &number.fraction, &number.places)
+    if not 0 < number.places <= 18:
         return NULL
-    number.fraction = value
     return at
 
 
@@ -103,13 +162,15 @@ cdef inline bint mantissa_of(const Number* number, int64_t* mantissa, uint8_t* p
     return False
 
 
-cdef inline const char* read_integer(const char* at, int64_t* value) noexcept nogil:
+cdef inline const char* read_integer(const char* at, const char* end, int64_t* value) noexcept nogil:
     """Read an integer from 0 on; returns what follows it, or NULL."""
-    cdef Number number
-    at = read_number(at, &number)
-    if at == NULL or number.places:
+    cdef bint zero = at[0] == 48
+    cdef uint64_t whole
+    cdef int digits
+    at = read_digits(at, end, &whole, &digits)
+    if not 0 < digits <= 18 or (zero and digits > 1) or at[0] == 46:
         return NULL
-    value[0] = <int64_t>number.whole
+    value[0] = <int64_t>whole
     return at
 
 

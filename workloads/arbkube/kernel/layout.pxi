@@ -11,8 +11,8 @@ cdef inline const char* literal(const char* at, const char* end, const char* tex
     return at + length
 
 
-cdef inline const char* integer(const char* at, int64_t* value) noexcept nogil:
-    return NULL if at == NULL else read_integer(at, value)
+cdef inline const char* integer(const char* at, const char* end, int64_t* value) noexcept nogil:
+    return NULL if at == NULL else read_integer(at, end, value)
 
 
 cdef inline const char* plain(const char* at) noexcept nogil:

@@ -4,7 +4,7 @@
 # A side keeps its best part in a window of `width` consecutive ticks, one slot each, with a bitmap of the occupied ones and a
 # coarser bitmap of that, so that the best level is found by looking at a few words. Levels worse than the window are in a hash
 # table, unordered: none is ever dropped. The window moves when the price leaves it on the better side or its last level goes
-# (re-centring), and doubles, up to a bound, while many changes fall beyond it (growth).
+# (re-centring), and becomes four times as wide, up to a bound, while a sixteenth of the changes falls beyond it (growth).
 #
 # Keys: a bid's is its tick, an ask's the negative of it, so that on both sides the best level has the highest key.
 # What the numbers cannot hold exactly makes the book a `TextBook` until it is next emptied.
@@ -13,6 +13,7 @@ cdef enum:
     LEAST_WIDTH = 1024
     MOST_WIDTH = 65536
     SEEN = 64
+    FEW = 64
 
 
 cdef struct Slot:
@@ -43,7 +44,7 @@ cdef struct Side:
     Entry* far  # open addressing; size 0 marks a free entry
     int64_t far_width
     int64_t far_count
-    int64_t beyond  # changes beyond the window since it last grew
+    int64_t changes, beyond  # how many there were since the window was last laid, and how many of them fell beyond it
     int seen_count
     Seen[SEEN] seen  # levels as they were last told, best first
 
@@ -220,7 +221,7 @@ cdef void emptied(Side* side) noexcept:
     memset(side.bits, 0, (side.width // 64 + side.width // 4096 + 1) * sizeof(uint64_t))
     side.count = 0
     side.best = -1
-    side.beyond = 0
+    side.changes = side.beyond = 0
     if side.far_count:
         memset(side.far, 0, side.far_width * sizeof(Entry))
         side.far_count = 0
@@ -301,8 +302,10 @@ cdef int change_beyond(Side* side, int64_t key, Slot slot) except -1:
         return 0
     far_put(side, key, slot)
     side.beyond += 1
-    if side.beyond > side.width // 4 and side.width < MOST_WIDTH:
-        rebuilt(side, side.base + side.best, 2 * side.width, 1)
+    if side.beyond == FEW and side.width < MOST_WIDTH:
+        if side.changes < 16 * FEW:
+            rebuilt(side, side.base + side.best, 4 * side.width, 1)
+        side.changes = side.beyond = 0
     return 0
 
 
@@ -316,7 +319,7 @@ cdef int reachable(Side* side, Py_ssize_t depth) except -1:
         if side.best < side.width // 2:
             rebuilt(side, side.base + side.best, side.width, 1)
         elif side.width < MOST_WIDTH:
-            rebuilt(side, side.base + side.best, 2 * side.width, 1)
+            rebuilt(side, side.base + side.best, 4 * side.width, 1)
         else:
             break
     return 0
@@ -336,6 +339,7 @@ cdef inline void unseen(Side* side, int place, int count) noexcept:
     memmove(&side.seen[place], &side.seen[place + count], (side.seen_count - place) * sizeof(Seen))
 
 
+@cython.final
 cdef class TickBook:
     """The compiled form of a `Book`."""
 
@@ -390,6 +394,16 @@ cdef class TickBook:
     def asks(self, Py_ssize_t depth):
         return self.text.asks(depth) if self.text is not None else self.told(&self.sides[1], depth)
 
+    def top(self):
+        if self.text is not None:
+            return self.text.top()
+        return (self.best_level(&self.sides[0]), self.best_level(&self.sides[1]))
+
+    cdef inline object best_level(self, Side* side):
+        if side.best < 0:
+            return None
+        return self.level_at(side, 0, side.base + side.best, &side.slots[side.best])
+
     def sizes(self):
         if self.text is not None:
             return self.text.sizes()
@@ -409,6 +423,8 @@ cdef class TickBook:
     cdef inline int change_all(self, Py_ssize_t bid_count, Py_ssize_t count) except -1:
         """Apply what was read: bids, and from `bid_count` on asks."""
         cdef Py_ssize_t number
+        self.sides[0].changes += bid_count
+        self.sides[1].changes += count - bid_count
         for number in range(bid_count):
             change(&self.sides[0], changes[number].key, changes[number].slot)
         for number in range(bid_count, count):
@@ -439,6 +455,7 @@ cdef class TickBook:
         """Add changes given as pairs of texts; False where they are not of the form that ticks can hold."""
         cdef Number price, size
         cdef const char* at
+        cdef const char* end
         if type(levels) is not list and type(levels) is not tuple:
             return False
         for level in levels:
@@ -446,14 +463,17 @@ cdef class TickBook:
                 return False
             for number, text in enumerate(<tuple>level):
                 at = characters_of(text)
-                if at == NULL or read_number(at, &size if number else &price) != at + PyUnicode_GET_LENGTH(text):
+                if at == NULL:
+                    return False
+                end = at + PyUnicode_GET_LENGTH(text)
+                if read_number(at, end, &size if number else &price) != end:
                     return False
             if not self.read_level(&price, &size, count):
                 return False
         return True
 
-    cdef inline const char* read_levels(self, const char* at, Py_ssize_t* count) except? NULL:
-        """Add changes as a frame has them, `[["price","size"],…]`; returns what follows, NULL where they are not."""
+    cdef const char* read_levels(self, const char* at, const char* end, int number, Py_ssize_t* count) except? NULL:
+        """Add changes of a side as a frame has them, `[["price","size"],…]`; returns what follows, NULL where they are not."""
         cdef Number price, size
         if at[0] != 91:  # [
             return NULL
@@ -463,20 +483,73 @@ cdef class TickBook:
         while True:
             if at[0] != 91 or at[1] != 34:  # ["
                 return NULL
-            at = read_number(at + 2, &price)
+            at = read_number(at + 2, end, &price)
             if at == NULL or at[0] != 34 or at[1] != 44 or at[2] != 34:  # ","
                 return NULL
-            at = read_number(at + 3, &size)
+            at = read_number(at + 3, end, &size)
             if at == NULL or at[0] != 34 or at[1] != 93:  # "]
                 return NULL
             if not self.read_level(&price, &size, count):
                 return NULL
             at += 2
+            if at[0] == 44 and price.places and size.places:
+                at = self.read_alike(at, end, &self.sides[number], -1 if number else 1, &price, size.places, count)
             if at[0] == 93:
                 return at + 1
             if at[0] != 44:
                 return NULL
             at += 1
+
+    cdef inline const char* read_alike(
+        self, const char* at, const char* end, const Side* side, int sign, const Number* like, int size_places, Py_ssize_t* count
+    ) except NULL:
+        """Add those of `,["price","size"]` that are written like the level before, but for the size's whole digits.
+
+        What is guessed right costs no waiting: the processor goes on to the next level while it still reads this one. Returns
+        where it came to, at the latest 64 bytes before the end.
+        """
+        cdef int whole = like.whole_digits, places = like.places, dropped = places - self.places, digits
+        cdef uint64_t mantissa, size, ticks
+        cdef uint64_t factor = TEN[dropped if dropped > 0 else 0]
+        cdef uint64_t place
+        cdef const char* mark
+        cdef Entry* entry
+        if whole > 8 or places > 8 or size_places > 8 or dropped < 0 or whole + self.places > 15:
+            return at
+        while changes_room - count[0] < (end - at) // 10:
+            more_changes()
+        entry = &changes[count[0]]
+        while end - at > 64:
+            mark = at + whole + places + 4
+            if memcmp(at, b',["', 3) != 0 or at[3 + whole] != 46 or memcmp(mark, b'","', 3) != 0:
+                break
+            mark += 3
+            digits = count_digits(mark)
+            if (
+                digits == 0
+                or digits == 8
+                or mark[digits] != 46
+                or memcmp(mark + digits + 1 + size_places, b'"]', 2) != 0
+                or (mark[0] == 48 and digits > 1)
+                or (at[3] == 48 and whole > 1)
+                or not known_decimal(at + 3, whole, places, &mantissa)
+                or not known_decimal(mark, digits, size_places, &size)
+            ):
+                break
+            ticks = over_ten(mantissa, dropped)
+            if ticks == 0 or ticks * factor != mantissa:
+                break
+            place = <uint64_t>(sign * <int64_t>ticks - side.base)
+            if place < <uint64_t>side.width:
+                fetch(&side.slots[place])
+            entry.key = <int64_t>ticks
+            entry.slot.size = <int64_t>size
+            entry.slot.price_places = <uint8_t>places
+            entry.slot.size_places = <uint8_t>size_places
+            entry += 1
+            at = mark + digits + size_places + 3
+        count[0] = entry - changes
+        return at
 
     cdef bint finer(self, const Number* price, Py_ssize_t count) except -1:
         """Refine the tick to what `price` needs; the `count` changes read so far are refined with it. False where it cannot be."""
@@ -613,3 +686,12 @@ cdef class TickBook:
             text_of(self.price_mantissa(key, slot), slot.price_places),
             text_of(<uint64_t>slot.size, slot.size_places),
         )
+
+
+@cython.final
+cdef class TickCounts:
+    """The compiled form of `BookCounts`, with the same fields."""
+
+    cdef public int64_t messages, updates, duplicates, gaps, resyncs
+    cdef public int64_t checksums_matched, checksums_mismatched
+    cdef public int64_t tops_checked, tops_mismatched, malformed, crossed

@@ -5,7 +5,7 @@ May not: know sequence numbers, checksums or venues (see `verified`), read a clo
 
 A level is keyed by the float of its price text and keeps the text itself. Distinct decimals of up to 15 significant digits
 have distinct doubles, so the key is exact as an identity, equal prices written with more or fewer zeros meet, and no price is
-ever computed from it. A compiled form with the same interface may take this one's place.
+ever computed from it. The compiled form with the same interface is in `arbkube.kernel`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ class Book(Protocol):
 
     def asks(self, depth: int) -> list[Level]:
         """The best `depth` asks, lowest price first."""
+
+    def top(self) -> tuple[Level | None, Level | None]:
+        """The best bid and ask."""
 
     def sizes(self) -> tuple[int, int]:
         """How many bid and ask levels there are."""
@@ -181,6 +184,10 @@ class TextBook:
 
     def asks(self, depth: int) -> list[Level]:
         return self._asks.best(depth)
+
+    def top(self) -> tuple[Level | None, Level | None]:
+        bids, asks = self._bids.best(1), self._asks.best(1)
+        return (bids[0] if bids else None), (asks[0] if asks else None)
 
     def sizes(self) -> tuple[int, int]:
         return len(self._bids.levels), len(self._asks.levels)

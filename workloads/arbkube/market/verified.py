@@ -102,7 +102,7 @@ class VerifiedBook:
         self.seq = 0
         self.venue_ns = 0
         self.recv_ns = 0
-        self.counts = BookCounts()
+        self.counts: BookCounts = kernel.new_counts() or BookCounts()
 
     def forget(self) -> None:
         """Empty the book and what bounds it, so that nothing of a former connection is left."""
@@ -131,8 +131,7 @@ class VerifiedBook:
 
     def top(self) -> tuple[Level | None, Level | None]:
         """The best bid and ask, whether verified or not."""
-        bids, asks = self.book.bids(1), self.book.asks(1)
-        return (bids[0] if bids else None), (asks[0] if asks else None)
+        return self.book.top()
 
     def levels(self, depth: int) -> tuple[tuple[Level, ...], tuple[Level, ...], bool]:
         """The best levels that the proof covers, at most `depth` a side, and whether the book goes on beyond them."""

@@ -184,7 +184,8 @@ class Session(ABC):
     def received(self, frame: bytes, now_ns: int) -> None:
         """One message arrived. Never raises: what cannot be read withholds the book it was for, or all of them."""
         self.alive_ns = now_ns
-        if self._scan is not None and self._scan(frame, now_ns):
+        scan = self._scan
+        if scan is not None and scan(frame, now_ns):
             return
         try:
             self._frame(frame, now_ns)

@@ -47,6 +47,10 @@ class ContractBook:
     def asks(self, depth: int) -> list[Level]:
         return self._converted(self.wire.asks(depth))
 
+    def top(self) -> tuple[Level | None, Level | None]:
+        bids, asks = self.bids(1), self.asks(1)
+        return (bids[0] if bids else None), (asks[0] if asks else None)
+
     def sizes(self) -> tuple[int, int]:
         return self.wire.sizes()
 
