@@ -1,0 +1,102 @@
+"""A cluster's life: made, given images, taken down.
+
+For: `make cluster`, `make cluster-down` and the tests. May not: touch a cluster of another name, or the user's own kubeconfig: the
+cluster's is `.e2e/kubeconfig`, with the tools it needs in `.e2e/bin` beside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from e2e.cluster import engine
+from e2e.cluster.offline import network, node
+from e2e.cluster.offline.debian import Engine, exists
+from e2e.tools.binaries import binaries
+from e2e.tools.commands import Failure, run, step, succeeds
+
+NAME = "arbkube-e2e"
+PUBLIC_NODE = "kindest/node:v1.34.0"
+HERE = Path(__file__).parents[2] / ".e2e"
+KUBECONFIG = HERE / "kubeconfig"
+TOOLS = ("kind", "kubectl", "helm")
+
+
+def up(workers: int, image: str = "") -> None:
+    """Make the cluster with one control plane and `workers` workers, or find that it is there.
+
+    `image` is a node image to pull; without one the public image is tried, and one is built here where it cannot be pulled.
+    Raises `Failure`, and leaves no half of a cluster behind.
+    """
+    tools = binaries(TOOLS)
+    link(tools)
+    docker = engine.environment()
+    if NAME in run(tools["kind"], "get", "clusters", env=docker).split():
+        if answers(tools["kubectl"]):
+            print(f"the cluster {NAME} is up: {KUBECONFIG}")
+            return
+        down()
+        docker = engine.environment()
+    pulled = image or PUBLIC_NODE
+    local = not (exists(pulled, docker) or succeeds("docker", "pull", "--quiet", pulled, env=docker, timeout=600))
+    if local and image:
+        raise Failure(f"{image} cannot be pulled", "leave out --image, and a node image is built here")
+    chosen = node.image(docker) if local else pulled
+    try:
+        _create(tools, docker, chosen, workers, local=local)
+    except BaseException:
+        run(tools["kind"], "delete", "cluster", "--name", NAME, "--kubeconfig", KUBECONFIG, env=docker)
+        raise
+
+
+def down() -> None:
+    """Remove the cluster with its volumes, and the engine if it was started for it. Says nothing where there is none."""
+    docker = engine.running()
+    if docker is not None:
+        kind = binaries(["kind"])["kind"]
+        if NAME in run(kind, "get", "clusters", env=docker).split():
+            with step(f"delete the cluster {NAME}"):
+                run(kind, "delete", "cluster", "--name", NAME, "--kubeconfig", KUBECONFIG, env=docker)
+    KUBECONFIG.unlink(missing_ok=True)
+    engine.stop()
+
+
+def load(*images: str) -> None:
+    """Put images of the engine into every node."""
+    kind = binaries(["kind"])["kind"]
+    with step(f"load {', '.join(images)} into the nodes"):
+        run(kind, "load", "docker-image", *images, "--name", NAME, env=engine.environment())
+
+
+def logs(directory: Path) -> None:
+    """Collect what the nodes and pods said into `directory`."""
+    kind = binaries(["kind"])["kind"]
+    run(kind, "export", "logs", directory, "--name", NAME, env=engine.environment())
+
+
+def answers(kubectl: Path) -> bool:
+    """Whether the cluster of `.e2e/kubeconfig` answers."""
+    return KUBECONFIG.exists() and succeeds(kubectl, "--kubeconfig", KUBECONFIG, "get", "--raw", "/readyz", timeout=10)
+
+
+def link(tools: dict[str, Path]) -> None:
+    """Put tools into `.e2e/bin` by their names."""
+    (HERE / "bin").mkdir(parents=True, exist_ok=True)
+    for name, path in tools.items():
+        (HERE / "bin" / name).unlink(missing_ok=True)
+        (HERE / "bin" / name).symlink_to(path)
+
+
+def _create(tools: dict[str, Path], docker: Engine, image: str, workers: int, *, local: bool) -> None:
+    plain = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n"
+    nodes = "\n".join(["nodes:", "  - role: control-plane", *["  - role: worker"] * workers]) + "\n"
+    configuration = (network.CONFIGURATION if local else plain) + nodes
+    kubectl = (tools["kubectl"], "--kubeconfig", KUBECONFIG)
+    with step(f"create the cluster {NAME} with {1 + workers} nodes"):
+        create = (tools["kind"], "create", "cluster", "--name", NAME, "--image", image, "--kubeconfig", KUBECONFIG)
+        run(*create, "--config", "-", stdin=configuration, env=docker)
+        if local:
+            network.connect(docker, tools["kubectl"], KUBECONFIG)
+        run(*kubectl, "wait", "nodes", "--all", "--for=condition=Ready", "--timeout", "120s")
+        for deployment in ("kube-system/coredns", "local-path-storage/local-path-provisioner"):
+            namespace, name = deployment.split("/")
+            run(*kubectl, "--namespace", namespace, "rollout", "status", f"deployment/{name}", "--timeout", "180s")
