@@ -17,6 +17,7 @@ import msgspec
 from arbkube.plan.planning import Source
 
 EPOCH_KEY = "epoch"
+CAPACITIES_KEY = "capacities"
 TERM_KEY = "term"
 """The highest term that ever wrote; a lower one is refused."""
 HALTS_KEY = "halts"
@@ -96,6 +97,21 @@ class LimitsRecord(msgspec.Struct, frozen=True, kw_only=True):
     limits: msgspec.Raw
 
 
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a shared budget there is, and whose executors share it; see `control.reservations`."""
+
+    units: int
+    users: tuple[str, ...]
+    """Strategies, sorted. Nothing new is granted until the executors of all of them have declared what they use."""
+
+
+class Capacities(msgspec.Struct, frozen=True, kw_only=True):
+    """All shared budgets, by the pool's text: written whole each time."""
+
+    order: Order
+    pools: dict[str, Capacity]
+
+
 class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     """Whose server this is, and that it was seeded: without it, or with another run id than the server's, nothing is sure."""
 
@@ -173,6 +189,12 @@ class PutLimits(msgspec.Struct, frozen=True):
     record: LimitsRecord
 
 
+class PutCapacities(msgspec.Struct, frozen=True):
+    """Replace the capacities by those of a higher order."""
+
+    capacities: Capacities
+
+
 class PutEpoch(msgspec.Struct, frozen=True):
     """Say that the server is seeded, last of all that seeding writes. Refused where another process has taken its place."""
 
@@ -193,7 +215,7 @@ class DropDocument(msgspec.Struct, frozen=True):
     strategy: str | None = None
 
 
-Write = PutRevision | PutHead | PutLimits | PutEpoch | DropRevision | DropDocument
+Write = PutRevision | PutHead | PutLimits | PutCapacities | PutEpoch | DropRevision | DropDocument
 """What a writer does to the server, each refused to a lower term than has written before. Halts are appended apart."""
 
 

@@ -23,6 +23,7 @@ from arbkube.control.halts import Entry, decode_entry, encode_entry
 from arbkube.control.protocol import (
     ACK_PREFIX,
     ACKED_CHANNEL,
+    CAPACITIES_KEY,
     CHANGED_CHANNEL,
     EPOCH_KEY,
     HALT_IDS_KEY,
@@ -38,6 +39,7 @@ from arbkube.control.protocol import (
     Head,
     LimitsRecord,
     Order,
+    PutCapacities,
     PutEpoch,
     PutHead,
     PutLimits,
@@ -177,6 +179,8 @@ def _steps(write: Write) -> Iterator[_Step]:
             yield HEAD_PREFIX + head.document, "put", head.order.term, head.order.serial, encode(head)
         case PutLimits(record):
             yield LIMITS_PREFIX + record.strategy, "put", record.order.term, record.order.serial, encode(record)
+        case PutCapacities(capacities):
+            yield CAPACITIES_KEY, "put", capacities.order.term, capacities.order.serial, encode(capacities)
         case PutEpoch(epoch):
             yield EPOCH_KEY, "epoch", "", "", encode(epoch)
         case DropRevision(document, order):

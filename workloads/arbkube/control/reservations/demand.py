@@ -1,0 +1,130 @@
+"""How much of each pool an executor needs: a function of its state, and of nothing that was counted beside it.
+
+For: `levels`, asked before each Open (with its legs) and for what is declared. Since it reads only inventory, the legs of live
+intents and the orders lately sent, all of which the journal restores, a restart or a new epoch comes to the same figures, and
+nothing has to be released: what a settled intent no longer needs is no longer in the state. May not: do I/O or read a clock.
+
+A leg of q units at limit L, of which f are filled, may still move, whatever becomes of it (s: maxLoss, t: the taker fee):
+
+    buy    base −f … q − f        quote −(q − f)·L·(1 + s)·(1 + t) … f·L
+    sell   base −(q − f) … f      quote −f·L·(1 − t) − q·L·(s + 2t + s·t) … (q − f)·L
+
+The first bound of each is opening or completing the rest at the worst price, the second unwinding what is filled; a sale that
+is unwound loses s and two fees. Filling and unwinding at prices within these limits never widens what inventory and legs may
+come to together, so Complete and Unwind spend what their Open reserved. Orders: a leg may send one Open, one Complete where
+the policy completes, and `UNWIND_ATTEMPTS` Unwinds; one that was sent counts until the venue's window has passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+import msgspec
+
+from arbkube.control.reservations.pools import Pool, Terms
+from arbkube.execution.settlement import UNWIND_ATTEMPTS
+from arbkube.market.instruments import Market, Side
+from arbkube.risk.inventory import Holding, Inventory
+from arbkube.risk.marks import LatestBooks, Marks, position_asset
+
+ZERO = Decimal(0)
+
+Levels = Mapping[Pool, Decimal | None]
+"""What is needed by pool; None where it cannot be valued."""
+
+
+class OpenLeg(msgspec.Struct, frozen=True, kw_only=True):
+    """A leg of an intent that is not settled, or of one about to begin."""
+
+    market: Market
+    side: Side
+    quantity: Decimal
+    limit_price: Decimal
+    filled: Decimal = ZERO
+    """Opened and completed minus unwound; booked in the inventory already."""
+    sent: int = 0
+    """Orders sent for it so far."""
+
+
+class SentOrder(msgspec.Struct, frozen=True, array_like=True):
+    """An order, as far as a rate is concerned."""
+
+    feed: str
+    at_ns: int
+
+
+def orders_of_leg(terms: Terms) -> int:
+    """How many orders one leg may come to send."""
+    return 1 + terms.completes + UNWIND_ATTEMPTS
+
+
+def levels(
+    terms: Terms,
+    *,
+    inventory: Inventory,
+    legs: Iterable[OpenLeg],
+    sent: Iterable[SentOrder],
+    marks: Marks,
+    books: LatestBooks,
+    now_ns: int,
+    max_mark_age_ns: int | None,
+) -> dict[Pool, Decimal | None]:
+    """What of each of the terms' pools is needed for everything held and for everything the legs may come to."""
+    legs = tuple(legs)
+    needs: dict[Pool, Decimal | None] = dict.fromkeys(terms.pools, ZERO)
+    if terms.venues or terms.assets or terms.balances:
+        spans = _spans(inventory, legs, terms.max_loss)
+
+        def worst(asset: str, low: Decimal, high: Decimal) -> Decimal | None:
+            worths = [marks.worth(asset, amount, books, now_ns, max_mark_age_ns) for amount in (low, high)]
+            return None if None in worths else max(abs(worth) for worth in worths if worth is not None)
+
+        by_asset: dict[str, tuple[Decimal, Decimal]] = {}
+        for (feed, asset), (low, high) in spans.items():
+            balance = terms.balances.get((feed, asset))
+            if balance is not None:
+                _add(needs, balance, max(ZERO, -low))
+            if asset == terms.profit_asset:
+                continue
+            if feed in terms.venues:
+                _add(needs, terms.venues[feed], worst(asset, low, high))
+            if asset in terms.assets:
+                least, greatest = by_asset.get(asset, (ZERO, ZERO))
+                by_asset[asset] = (least + low, greatest + high)
+        for asset, (low, high) in by_asset.items():
+            _add(needs, terms.assets[asset], worst(asset, low, high))
+    most = orders_of_leg(terms)
+    for leg in legs:
+        rate = terms.rates.get(leg.market.feed)
+        if rate is not None:
+            _add(needs, rate.pool, Decimal(max(0, most - leg.sent)))
+    for order in sent:
+        rate = terms.rates.get(order.feed)
+        if rate is not None and order.at_ns > now_ns - rate.window_ns:
+            _add(needs, rate.pool, Decimal(1))
+    return needs
+
+
+def _spans(inventory: Inventory, legs: Iterable[OpenLeg], max_loss: Decimal) -> dict[Holding, tuple[Decimal, Decimal]]:
+    """Least and greatest distance from target that each holding may come to."""
+    spans = {holding: (amount, amount) for holding, amount in inventory.moved.items() if amount}
+    for leg in legs:
+        market, left = leg.market, leg.quantity - leg.filled
+        taker, instrument = market.fees.taker, market.instrument
+        if leg.side is Side.BUY:
+            cost = left * leg.limit_price * (1 + max_loss) * (1 + taker)
+            base, quote = (-leg.filled, left), (-cost, leg.filled * leg.limit_price)
+        else:
+            lost = leg.quantity * leg.limit_price * (max_loss + 2 * taker + max_loss * taker)
+            base = (-left, leg.filled)
+            quote = (-leg.filled * leg.limit_price * (1 - taker) - lost, left * leg.limit_price)
+        for asset, (low, high) in ((position_asset(instrument.symbol), base), (instrument.quote, quote)):
+            least, greatest = spans.get((market.feed, asset), (ZERO, ZERO))
+            spans[market.feed, asset] = (least + min(low, ZERO), greatest + max(high, ZERO))
+    return spans
+
+
+def _add(needs: dict[Pool, Decimal | None], pool: Pool, amount: Decimal | None) -> None:
+    before = needs[pool]
+    needs[pool] = None if before is None or amount is None else before + amount
