@@ -74,7 +74,7 @@ CONTROL: Table = {
         _APPEND,
         Grant(
             ("del", "eval", "get", "hdel", "hsetnx", "info", "publish", "set"),
-            ("term", "epoch", "head:*", "limits:*", "revision:*"),
+            ("term", "epoch", "capacities", "head:*", "limits:*", "revision:*"),
             ("changed",),
         ),
         Grant(("del", "scan"), ("status:*",)),

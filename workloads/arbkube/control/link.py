@@ -200,12 +200,11 @@ class ControlLink:
         if self._with_halts:
             pipeline.lrange(HALTS_KEY, first, -1)
         async with patience():
-            echoed, server, values, *entries = await pipeline.execute()
+            echoed, server, (epoch, head, *limits), *entries = await pipeline.execute()
         if echoed != question:
+            await self._client.connection_pool.disconnect(inuse_connections=False)
             raise AnswerError("an answer to another question")
-        return _Answer(
-            server["run_id"], values[0], values[1], values[2] if len(values) > 2 else None, entries[0] if entries else []
-        )
+        return _Answer(server["run_id"], epoch, head, limits[0] if limits else None, entries[0] if entries else [])
 
 
 async def _told(listener: PubSub, until_ns: int) -> None:
