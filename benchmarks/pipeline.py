@@ -26,11 +26,12 @@ import uvloop
 from aiohttp import WSMsgType, web
 
 from arbkube.cli.local.runfile import CREDENTIALS
+from arbkube.cli.local.seeding import seed
 from arbkube.cli.local.servers import Server, bus_server, control_server
 from arbkube.control.acl import User
+from arbkube.control.writer import ControlWriter
 from arbkube.execution.protocols import Announce, Refused
 from arbkube.market.bus import InProcessBus, ValkeyBus
-from arbkube.plan.documents import encode_document
 from arbkube.plan.planning import Role
 from arbkube.plan.planning import plan as plan_of
 from arbkube.replay.build import FeedSetup, build_strategies
@@ -397,13 +398,16 @@ async def _way(rate: int, bus: Server, control: Server, state: Path) -> tuple[li
     planned = plan_of(_resources(await venue.start()))
     times = state / "times.json"
     pods: dict[str, asyncio.subprocess.Process] = {}
+    credentials = state.parent / CREDENTIALS
+    writer = ControlWriter(control.url, credentials=credentials, user=User.OPERATOR)
+    await seed(writer, planned)
+    await writer.close()
     for workload in planned.workloads:
-        document = state / f"{workload.document}.json"
-        document.write_bytes(encode_document(planned.documents[workload.document]))
         role = workload.role.value.lower()
         module = ["arbkube.pods"] if workload.role is not Role.EXECUTOR else ["benchmarks._pipeline", "executor", str(times)]
-        arguments = [role, "--name", workload.name, "--document", document, "--bus", bus.url, "--control", control.url]
-        arguments += ["--credentials", state.parent / CREDENTIALS]
+        arguments = [role, "--name", workload.name, "--workload", workload.name, "--shape", workload.shape]
+        arguments += ["--document", workload.document, "--bus", bus.url, "--control", control.url]
+        arguments += ["--credentials", str(credentials)]
         with (state / f"{workload.name}.log").open("wb") as log:
             pods[workload.name] = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", *module, *map(str, arguments), "--state", str(state), stdout=log, stderr=log

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
-from arbkube.cli.inputs import load_valid
 from arbkube.market.announcement import MarketsAnnouncement, encode_markets
 from arbkube.market.bus import InProcessBus
 from arbkube.plan.documents import StrategyDocument
-from arbkube.plan.planning import plan
 from arbkube.pods.detector import DetectorPod
 from arbkube.pods.executor import ExecutorPod
 from arbkube.pods.runtime import PodArguments
+from tests.pods.publisher import quickstart
 
-QUICKSTART = Path(__file__).parents[2] / "manifests" / "quickstart"
 
-
-@pytest.mark.parametrize(("pod_kind", "document_kind"), [(ExecutorPod, StrategyDocument), (DetectorPod, StrategyDocument)])
-def test_nothing_is_read_before_the_clock_is_known(tmp_path, pod_kind, document_kind) -> None:
-    documents = plan(load_valid(QUICKSTART)).documents.values()
-    document = next(document for document in documents if isinstance(document, document_kind) and len(document.feeds) > 1)
+@pytest.mark.parametrize("pod_kind", [ExecutorPod, DetectorPod])
+def test_nothing_is_read_before_the_clock_is_known(tmp_path, pod_kind) -> None:
+    documents = quickstart().documents.values()
+    document = next(found for found in documents if isinstance(found, StrategyDocument) and len(found.feeds) > 1)
     arguments = PodArguments(
         name="x",
         role="x",
-        document=tmp_path,
+        workload="x",
+        shape="",
+        document=f"strategy-{document.strategy}",
         bus="redis://127.0.0.1:1",
         control="redis://127.0.0.1:1",
         credentials=tmp_path,
@@ -35,8 +33,10 @@ def test_nothing_is_read_before_the_clock_is_known(tmp_path, pod_kind, document_
     )
 
     async def missing() -> tuple[list[str], list[str]]:
-        pod = pod_kind(arguments, document)
+        pod = pod_kind(arguments)
         pod.pod.bus = InProcessBus()
+        await pod.apply(document)
+        pod.pod.config.booted.set()
         feed = next(iter(document.feeds))
         pod.pod.bus.publish(f"markets:{feed}", encode_markets(MarketsAnnouncement(feed=feed, venue="okx", at_ns=0, markets=())))
         reading = asyncio.create_task(pod._read())

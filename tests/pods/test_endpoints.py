@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from arbkube.control.freshness import Doubt
 from arbkube.detection.model import SkipReason
 from arbkube.execution.model import IntentOutcome
 from arbkube.execution.protocols import ReportKind
@@ -29,6 +30,8 @@ LABELS: dict[str, set[str] | None] = {
     "outcome": set(IntentOutcome),
     "kind": set(ReportKind),
     "table": {"sightings", "tops"},
+    "what": {"revision", "limits"},
+    "doubt": set(Doubt),
     "le": None,
 }
 """Every label there is, and what it may say: names of manifests and words of fixed lists."""

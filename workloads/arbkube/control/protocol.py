@@ -14,7 +14,7 @@ from enum import StrEnum
 
 import msgspec
 
-from arbkube.plan.planning import Source
+from arbkube.plan.documents import Source
 
 EPOCH_KEY = "epoch"
 CAPACITIES_KEY = "capacities"

@@ -47,6 +47,20 @@ class Feed:
                 changed[frame.symbol] = taken
         return list(changed.values())
 
+    def said(self, now_ns: int) -> FrameBatch | None:
+        """All that is known of the feed as one batch, for a successor; None where it has said nothing yet."""
+        if self.epoch is None:
+            return None
+        return FrameBatch(
+            feed=self.name,
+            epoch=self.epoch,
+            sent_ns=now_ns,
+            clock_offset_ns=self.offset,
+            alive_ns=self.alive,
+            excess_transit_ns=self.excess,
+            frames=tuple(book.frame for book in self.books.values() if book.frame is not None),
+        )
+
 
 class Book:
     """One market and the newest frame of its book.

@@ -17,7 +17,7 @@ from arbkube.detection.books import Book, Feed
 from arbkube.detection.conversion import Conversion
 from arbkube.detection.crossvenue.search import CrossVenueSearch
 from arbkube.detection.cycles.search import CycleSearch
-from arbkube.detection.episodes import Chance, Judge, bps
+from arbkube.detection.episodes import Chance, Judge, State, bps
 from arbkube.detection.ladder import ONE
 from arbkube.detection.model import Balances, Sighting, SkipReason
 from arbkube.market.frames import FrameBatch
@@ -103,7 +103,41 @@ class Detector:
         feed = self._feeds.get(batch.feed)
         if feed is None:
             return []
-        changed = feed.hear(batch)
+        self._look(feed, feed.hear(batch), now_ns)
+        return self._judge.collect()
+
+    def succeed(self, old: Detector, now_ns: int) -> list[Sighting]:
+        """Go on where `old` is, another configuration of the same strategy: with its books, its balances and its episodes.
+
+        An episode of an identity that is still looked for goes on as it stands, so what was taken is not said again; all others
+        end. Call it once, before anything else; `old` is used up.
+        """
+        self._balances = old._balances
+        heard = []
+        for name, feed in self._feeds.items():
+            before = old._feeds.get(name)
+            batch = before.said(now_ns) if before is not None else None
+            if batch is not None:
+                heard.append((feed, feed.hear(batch)))
+        for chance in old._chances():
+            successor = self._same(chance)
+            if successor is not None:
+                self._judge.resume(successor, chance)
+            elif chance.state is not State.IDLE:
+                old._judge.lost(chance, SkipReason.NO_BOOK, now_ns)
+        # Only now, since a look at one leg without the others would end what goes on.
+        for feed, changed in heard:
+            self._look(feed, changed, now_ns)
+        return old._judge.collect() + self._judge.collect()
+
+    def _same(self, chance: Chance) -> Chance | None:
+        """Our own chance of that identity, if we look for it."""
+        if self._pairs is not None:
+            return self._pairs.same(chance)
+        return self._cycles.same(chance) if self._cycles is not None else None
+
+    def _look(self, feed: Feed, changed: list[Book], now_ns: int) -> None:
+        """Look at what the changed books of a feed touch."""
         repriced: list[Book] = []
         if self._converting:
             for book in changed:
@@ -116,7 +150,6 @@ class Detector:
             self._cycles.touch(changed, self._balances, now_ns)
         if feed.offset is None:
             self._end_unfit(now_ns)
-        return self._judge.collect()
 
     def on_balances(self, balances: Balances, now_ns: int) -> list[Sighting]:
         """Take what may be spent and look again at what had been waiting for it. Those of another strategy are passed over."""

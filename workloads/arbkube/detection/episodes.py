@@ -80,6 +80,12 @@ class Chance:
         self._known: set[SkipReason] = set()
         self._interesting = False
 
+    def resume(self, old: Chance) -> None:
+        """Remember what `old`, the same identity under another configuration, remembers."""
+        for name in Chance.__slots__:
+            if name not in ("identity", "legs"):
+                setattr(self, name, getattr(old, name))
+
     def looked_at(self, edge: float, floor: float) -> None:
         """Note the edge of fresh books."""
         self.closest = max(self.closest, edge)
@@ -127,6 +133,12 @@ class Judge:
         self.open: dict[Chance, None] = {}
         """Chances in an episode, the oldest first."""
         self._said: list[Sighting] = []
+
+    def resume(self, chance: Chance, old: Chance) -> None:
+        """`chance` goes on where `old` is, the same identity under another configuration."""
+        chance.resume(old)
+        if chance.state is not State.IDLE:
+            self.open[chance] = None
 
     def collect(self) -> list[Sighting]:
         """What has been said since the last call."""

@@ -16,6 +16,15 @@ from arbkube.resources.scalars import Bps, Duration
 from arbkube.risk.limits import Limits
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """A resource that a document was rendered from, as it was then."""
+
+    kind: str
+    name: str
+    uid: str
+    generation: int
+
+
 class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Base of what documents are made of."""
 

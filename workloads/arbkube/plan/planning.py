@@ -20,6 +20,7 @@ from arbkube.plan.documents import (
     RecorderDocument,
     SimulatedFeed,
     SimulatorDocument,
+    Source,
     StrategyDocument,
     StrategyFeed,
     revision_of,
@@ -58,15 +59,6 @@ class ResourceRef(msgspec.Struct, frozen=True, order=True):
 
     kind: str
     name: str
-
-
-class Source(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """A resource that a document was rendered from, as it was then."""
-
-    kind: str
-    name: str
-    uid: str
-    generation: int
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from arbkube.risk.limits import Limits
 
 def detector_config(document: StrategyDocument, limits: Limits, markets: tuple[Market, ...]) -> DetectorConfig:
     """What a strategy's detector runs under, on the markets that its feeds announced."""
-    spec = _limited(document.spec, limits)
+    spec = with_limits(document.spec, limits)
     return DetectorConfig(
         strategy=document.strategy,
         strategy_uid=document.uid,
@@ -37,7 +37,7 @@ def detector_config(document: StrategyDocument, limits: Limits, markets: tuple[M
 
 def executor_config(document: StrategyDocument, limits: Limits, markets: tuple[Market, ...]) -> ExecutorConfig:
     """What a strategy's executor runs under."""
-    spec = _limited(document.spec, limits)
+    spec = with_limits(document.spec, limits)
     return ExecutorConfig(
         strategy=document.strategy,
         strategy_uid=document.uid,
@@ -52,7 +52,7 @@ def executor_config(document: StrategyDocument, limits: Limits, markets: tuple[M
     )
 
 
-def _limited(spec: ArbStrategySpec, limits: Limits) -> ArbStrategySpec:
+def with_limits(spec: ArbStrategySpec, limits: Limits) -> ArbStrategySpec:
     """A document's spec with the limits in force put back into it."""
     detection = msgspec.structs.replace(
         spec.detection,

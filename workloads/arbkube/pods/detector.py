@@ -10,6 +10,8 @@ import asyncio
 import msgspec
 import structlog
 
+from arbkube.control.follower import Problem
+from arbkube.control.protocol import Health
 from arbkube.detection.detector import Detector
 from arbkube.detection.model import Balances, Sighting
 from arbkube.market.announcement import decode_markets
@@ -17,9 +19,9 @@ from arbkube.market.bus import Message
 from arbkube.market.frames import FrameBatch, conflate, decode
 from arbkube.plan.documents import StrategyDocument
 from arbkube.pods.assembly import detector_config
-from arbkube.pods.markets import KnownMarkets
+from arbkube.pods.markets import KnownMarkets, LastHeard, topics_of
 from arbkube.pods.metrics import DetectorMetrics
-from arbkube.pods.runtime import Pod, PodArguments, read_document
+from arbkube.pods.runtime import Pod, PodArguments
 
 log = structlog.get_logger(__name__)
 
@@ -33,23 +35,41 @@ _balances_decoder = msgspec.msgpack.Decoder(Balances)
 
 async def main(arguments: PodArguments) -> None:
     """Run the detector described by the document until told to stop."""
-    detector = DetectorPod(arguments, read_document(arguments, StrategyDocument))
+    detector = DetectorPod(arguments)
     await detector.pod.run(detector.work)
 
 
 class DetectorPod:
     """The detector's surroundings; `work` is its life."""
 
-    def __init__(self, arguments: PodArguments, document: StrategyDocument) -> None:
-        self.pod = Pod(arguments, detail=self._detail, starting="waiting for the feeds' markets")
-        self._document = document
-        self._feeds = list(document.feeds)
-        self._markets = KnownMarkets(self._feeds)
+    def __init__(self, arguments: PodArguments) -> None:
+        self.pod = Pod(arguments, kind=StrategyDocument, role=self, starting="waiting for the feeds' markets")
+        self._strategy = arguments.strategy
+        self._document: StrategyDocument | None = None
+        """With the limits in force."""
+        self._topics = [f"balances:{self._strategy}"]
+        self._markets = KnownMarkets()
         self._detector: Detector | None = None
         self._balances: Balances | None = None
+        self._heard = LastHeard()
+        self._unreadable = 0
         self._retired: dict[str, int] = {}
         self._retired_opportunities = 0
-        self._metrics = DetectorMetrics(self.pod.registry, document.strategy, self._counts)
+        self._metrics = DetectorMetrics(self.pod.registry, self._strategy, self._counts)
+
+    async def check(self, document: StrategyDocument) -> Problem | None:
+        return None
+
+    async def apply(self, document: StrategyDocument) -> None:
+        """Go on under `document` with the books, balances and episodes there are."""
+        self._document = document
+        self._markets.follow(document.feeds)
+        self._heard.follow(document.feeds)
+        self._topics[:] = topics_of(document.feeds, f"balances:{self._strategy}")
+        self._rebuild()
+
+    def health(self) -> Health:
+        return Health(attempts=sum(self._counts().values()), errors=self._unreadable, data_age_ns=self._heard.age_ns())
 
     def _counts(self) -> dict[str, int]:
         """Evaluations by reason since the pod began, also over a change of trading rules."""
@@ -77,8 +97,8 @@ class DetectorPod:
 
     async def _read(self) -> None:
         await self.pod.clock_known()
-        topics = [f"{kind}:{feed}" for feed in self._feeds for kind in ("markets", "frames")]
-        async for messages in self.pod.bus.read([*topics, f"balances:{self._document.strategy}"]):
+        await self.pod.config.booted.wait()
+        async for messages in self.pod.bus.read(self._topics):
             self._take(messages)
 
     def _take(self, messages: list[Message]) -> None:
@@ -96,7 +116,9 @@ class DetectorPod:
                     if self._detector is not None:
                         self._publish(self._detector.on_balances(self._balances, self.pod.now_ns()))
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                self._unreadable += 1
                 log.warning("unreadable message", topic=topic, error=str(error))
+        self._heard.note(batches)
         if self._detector is None:
             return
         for batch in conflate(batches) if len(batches) > _BEHIND else batches:
@@ -107,31 +129,38 @@ class DetectorPod:
                 self._metrics.publish_to_detect.observe(max(0, now_ns - batch.sent_ns) / 1e9)
 
     def _rebuild(self) -> None:
-        """Begin anew with the markets known now; open episodes are forgotten with the rules they were sized by."""
+        """Begin once all markets are known; later, go on at once with those that are."""
+        if self._document is None:
+            return
         missing = self._markets.missing
         if missing:
             self.pod.reasons["start"] = f"waiting for the markets of {', '.join(missing)}"
-            return
-        self._retired, self._retired_opportunities = self._counts(), self._opportunities()
-        self._detector = Detector(detector_config(self._document, self._document.limits, self._markets.all))
-        if self._balances is not None:
+            if self._detector is None:
+                return
+        else:
+            self.pod.reasons.pop("start", None)
+        config = detector_config(self._document, self._document.limits, self._markets.all)
+        before, self._retired, self._retired_opportunities = self._detector, self._counts(), self._opportunities()
+        self._detector = Detector(config)
+        if before is not None:
+            self._publish(self._detector.succeed(before, self.pod.now_ns()))
+        elif self._balances is not None:
             self._publish(self._detector.on_balances(self._balances, self.pod.now_ns()))
-        self.pod.reasons.pop("start", None)
 
     def _publish(self, sightings: list[Sighting]) -> None:
         for sighting in sightings:
             if sighting.opportunity is not None:
                 self._metrics.opportunities.inc()
                 self._metrics.receive_to_detect.observe((sighting.at_ns - sighting.opportunity.recv_ns) / 1e9)
-            self.pod.bus.publish(f"sightings:{self._document.strategy}", _sighting_encoder.encode(sighting))
+            self.pod.bus.publish(f"sightings:{self._strategy}", _sighting_encoder.encode(sighting))
 
-    def _detail(self) -> dict[str, object]:
+    def detail(self) -> dict[str, object]:
         """Evaluations by reason, opportunities, and the closest each identity came."""
         closest = self._detector.closest if self._detector is not None else {}
         best = sorted(closest.items(), key=lambda item: item[1], reverse=True)[:5]
         return {
-            "strategy": self._document.strategy,
-            "revision": self._document.revision,
+            "strategy": self._strategy,
+            "revision": self._document.revision if self._document is not None else "",
             "evaluations": self._counts(),
             "opportunities": self._opportunities(),
             "closest_bps": {identity: str(edge) for identity, edge in best},

@@ -11,13 +11,16 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import partial
 
 import msgspec
 import structlog
 
+from arbkube.control.follower import Problem
+from arbkube.control.halts import Entry
+from arbkube.control.protocol import Health
 from arbkube.detection.model import Balances, Sighting
 from arbkube.execution.driver import Driver, Outcome
 from arbkube.execution.engine import Engine, ExecutorConfig
@@ -28,10 +31,12 @@ from arbkube.market.bus import Message
 from arbkube.market.frames import conflate, decode
 from arbkube.plan.documents import StrategyDocument
 from arbkube.pods.assembly import executor_config, paper_broker
-from arbkube.pods.markets import KnownMarkets
+from arbkube.pods.config import NotAppliedError
+from arbkube.pods.guard import ExecutorGuard
+from arbkube.pods.markets import KnownMarkets, LastHeard, topics_of
 from arbkube.pods.metering import MeteredBroker
 from arbkube.pods.metrics import ExecutorMetrics
-from arbkube.pods.runtime import Pod, PodArguments, in_chunks, read_document
+from arbkube.pods.runtime import Pod, PodArguments, in_chunks
 from arbkube.storage.database import StorageError
 from arbkube.storage.executor import SqliteExecutorStore
 
@@ -51,18 +56,22 @@ _balances_encoder = msgspec.msgpack.Encoder()
 
 async def main(arguments: PodArguments) -> None:
     """Run the executor described by the document until told to stop."""
-    executor = ExecutorPod(arguments, read_document(arguments, StrategyDocument))
+    executor = ExecutorPod(arguments)
     await executor.pod.run(executor.work)
 
 
 class ExecutorPod:
     """The executor's surroundings; `work` is its life."""
 
-    def __init__(self, arguments: PodArguments, document: StrategyDocument) -> None:
-        self.pod = Pod(arguments, detail=self._detail, starting="waiting for the feeds' markets")
-        self._document = document
-        self._feeds = list(document.feeds)
-        self._markets = KnownMarkets(self._feeds)
+    def __init__(self, arguments: PodArguments) -> None:
+        self.guard = ExecutorGuard(append=self._append, perform=self._perform, now_ns=self._now_ns)
+        self.pod = Pod(arguments, kind=StrategyDocument, role=self, starting="waiting for the feeds' markets", guard=self.guard)
+        self._strategy = arguments.strategy
+        self._document: StrategyDocument | None = None
+        """With the limits in force."""
+        self._topics = [f"sightings:{self._strategy}"]
+        self._markets = KnownMarkets()
+        self._heard = LastHeard()
         self._metrics = ExecutorMetrics(self.pod.registry)
         self._journal: SqliteExecutorStore | None = None
         self._engine: Engine | None = None
@@ -70,12 +79,74 @@ class ExecutorPod:
         self._driver: Driver | None = None
         self._balances: Balances | None = None
         self._wake = asyncio.Event()
+        self._complete = asyncio.Event()
+        """Set when all markets of the document are known."""
+        self._changed = asyncio.Event()
+        self._unreadable = 0
         self._intents: dict[str, int] = {}
         self._refusals: dict[str, int] = {}
 
+    # ---- configuration -------------------------------------------------------------------------------------------
+
+    async def check(self, document: StrategyDocument) -> Problem | None:
+        return None
+
+    async def apply(self, document: StrategyDocument) -> None:
+        """Go on under `document` between two events; what is under way goes on as well. Raises NotAppliedError."""
+        before, self._document = self._document, document
+        self._markets.follow(document.feeds)
+        try:
+            self._reconfigure()
+        except ValueError as error:
+            self._document = before
+            raise NotAppliedError(str(error)) from error
+        self._heard.follow(document.feeds)
+        self._topics[:] = topics_of(document.feeds, f"sightings:{self._strategy}")
+
+    def _reconfigure(self) -> None:
+        """Tell the driver of document and markets. Raises ValueError for a change that needs another pod."""
+        missing = self._markets.missing
+        if missing:
+            self.pod.reasons["start"] = f"waiting for the markets of {', '.join(missing)}"
+        else:
+            self._complete.set()
+        if self._driver is not None:
+            if not missing:
+                self.pod.reasons.pop("start", None)
+            self._changed.set()
+
+    def _config(self) -> ExecutorConfig:
+        assert self._document is not None
+        return executor_config(self._document, self._document.limits, self._markets.all)
+
+    def health(self) -> Health:
+        broker = self._broker
+        return Health(
+            attempts=broker.sent if broker is not None else 0,
+            rejects=broker.rejected if broker is not None else 0,
+            errors=self._unreadable + self._intents.get(IntentState.STUCK.value, 0),
+            data_age_ns=self._heard.age_ns(),
+        )
+
+    async def _append(self, entries: Sequence[Entry]) -> None:
+        await self.pod.link.append(entries)
+
+    def _now_ns(self) -> int:
+        return self.pod.now_ns()
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
     async def work(self) -> None:
         try:
-            await self.pod.until(self._settled(), self._read(), self._keep_time(), self._announce(), self._prune())
+            await self.pod.until(
+                self._settled(),
+                self._read(),
+                self._begin(),
+                self._keep_time(),
+                self._announce(),
+                self._prune(),
+                self.guard.run(),
+            )
         finally:
             if self._driver is not None:
                 with contextlib.suppress(JournalUnavailable, LeaseLost):
@@ -98,12 +169,12 @@ class ExecutorPod:
 
     async def _read(self) -> None:
         await self.pod.clock_known()
-        topics = [f"{kind}:{feed}" for feed in self._feeds for kind in ("markets", "frames")]
-        async for messages in self.pod.bus.read([*topics, f"sightings:{self._document.strategy}"]):
-            await self._take(messages)
+        await self.pod.config.booted.wait()
+        async for messages in self.pod.bus.read(self._topics):
+            self._take(messages)
             self._wake.set()
 
-    async def _take(self, messages: list[Message]) -> None:
+    def _take(self, messages: list[Message]) -> None:
         """Books first, then what was decided on them."""
         batches = []
         sightings = []
@@ -115,51 +186,54 @@ class ExecutorPod:
                 elif kind == "sightings":
                     sightings.append(_sighting_decoder.decode(payload))
                 elif self._markets.heard(decode_markets(payload)):
-                    await self._rebuild()
+                    self._reconfigure()
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                self._unreadable += 1
                 log.warning("unreadable message", topic=topic, error=str(error))
+        self._heard.note(batches)
         if self._driver is None:
             return
         for batch in conflate(batches) if len(batches) > _BEHIND else batches:
             self._perform(self._driver.on_batch(batch, self.pod.now_ns()))
         for sighting in sightings:
-            if sighting.opportunity is not None and not self.pod.stopping.is_set():
+            halted = self.guard.doubt() or self.guard.active
+            if sighting.opportunity is not None and not self.pod.stopping.is_set() and not halted:
                 now_ns = self.pod.now_ns()
                 self._metrics.detect_to_intent.observe(max(0, now_ns - sighting.opportunity.detected_ns) / 1e9)
                 self._perform(self._driver.on_opportunity(sighting.opportunity, now_ns))
 
-    async def _rebuild(self) -> None:
-        """Begin with the markets known now. When a venue changes a rule, what is under way settles first."""
-        missing = self._markets.missing
-        if missing:
-            self.pod.reasons["start"] = f"waiting for the markets of {', '.join(missing)}"
-            return
-        if self._driver is not None:
+    async def _begin(self) -> None:
+        """Begin once the markets are known: open the journal, take the lease and settle what was left open."""
+        await self._complete.wait()
+        self._journal = await self._open()
+        while True:
+            driver, outcomes = await self._start(self._journal)
+            self._perform(outcomes)
+            self.guard.attach(driver)
+            self._driver = driver
+            self.pod.reasons.pop("start", None)
+            await self._changed.wait()
+            self._changed.clear()
             await self._settle()
-            driver, self._driver = self._driver, None
+            self._driver = None
             driver.stop(self.pod.now_ns())
-        if self._journal is None:
-            self._journal = await self._open()
-        config = executor_config(self._document, self._document.limits, self._markets.all)
-        self._driver, outcomes = await self._begin(config, self._journal)
-        self._perform(outcomes)
-        self.pod.reasons.pop("start", None)
 
     async def _open(self) -> SqliteExecutorStore:
         """The journal, tried until it opens."""
         while True:
             try:
-                return SqliteExecutorStore(self.pod.arguments.state / f"{self._document.strategy}.sqlite")
+                return SqliteExecutorStore(self.pod.arguments.state / f"{self._strategy}.sqlite")
             except StorageError as error:
                 self.pod.reasons["start"] = str(error)
                 await asyncio.sleep(_RETRY_S)
 
-    async def _begin(self, config: ExecutorConfig, journal: SqliteExecutorStore) -> tuple[Driver, list[Outcome]]:
+    async def _start(self, journal: SqliteExecutorStore) -> tuple[Driver, list[Outcome]]:
         """Take the lease and settle what the journal left open; wait where a killed predecessor's lease has not run out.
 
         Each attempt begins with nothing in memory: an engine that had taken in half of the journal would count that twice.
         """
         while True:
+            config = self._config()
             self._engine = Engine(config)
             self._broker = MeteredBroker(paper_broker(config, journal), self._metrics, self.pod.now_ns)
             driver = Driver(
@@ -215,7 +289,7 @@ class ExecutorPod:
             await asyncio.sleep(_PRUNE_S)
 
     def _publish_balances(self, balances: Balances) -> None:
-        self.pod.bus.publish(f"balances:{self._document.strategy}", _balances_encoder.encode(balances))
+        self.pod.bus.publish(f"balances:{self._strategy}", _balances_encoder.encode(balances))
 
     def _perform(self, outcomes: Iterable[Outcome]) -> None:
         if self._broker is not None:
@@ -235,18 +309,19 @@ class ExecutorPod:
                 self._metrics.intents.labels(name).inc()
                 log.info("intent closed", intent=intent.id, opportunity=intent.opportunity_id, outcome=name, mode="PAPER")
 
-    def _detail(self) -> dict[str, object]:
+    def detail(self) -> dict[str, object]:
         """Intents by outcome, refusals by reason, PnL: since this process began; the journal has the whole."""
+        document = self._document
         pnl = self._engine.pnl(self.pod.now_ns()) if self._engine is not None else None
         total: Decimal | None = pnl.arb if pnl is not None else None
-        if total is not None:
-            self._metrics.pnl(self._document.spec.profit_asset, total)
+        if total is not None and document is not None:
+            self._metrics.pnl(document.spec.profit_asset, total)
         return {
-            "strategy": self._document.strategy,
-            "revision": self._document.revision,
+            "strategy": self._strategy,
+            "revision": document.revision if document is not None else "",
             "intents": dict(self._intents),
             "refusals": dict(self._refusals),
             "open": len(self._engine.live_intents) if self._engine is not None else 0,
             "pnl": str(total) if total is not None else None,
-            "profit_asset": self._document.spec.profit_asset,
+            "profit_asset": document.spec.profit_asset if document is not None else "",
         }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from arbkube.execution.model import Order
-from arbkube.execution.protocols import Broker, OrderReport
+from arbkube.execution.protocols import Broker, OrderReport, ReportKind
 from arbkube.market.frames import FrameBatch
 from arbkube.pods.metrics import ExecutorMetrics
 
@@ -22,11 +22,16 @@ class MeteredBroker:
         self._clock = clock
         self._created_ns: dict[str, int] = {}
         self._reported_ns: list[int] = []
+        self.sent = 0
+        """Orders sent since the pod began."""
+        self.rejected = 0
+        """Orders of them that a venue refused."""
 
     def resume(self) -> None:
         self._broker.resume()
 
     def submit(self, order: Order, now_ns: int) -> None:
+        self.sent += 1
         self._created_ns[order.id] = order.created_ns
         self._broker.submit(order, now_ns)
 
@@ -40,6 +45,7 @@ class MeteredBroker:
         reports = self._broker.due(now_ns)
         for report in reports:
             self._metrics.reports.labels(report.kind.value).inc()
+            self.rejected += report.kind is ReportKind.REJECTED
             created_ns = self._created_ns.pop(report.order_id, None)
             if created_ns is not None:
                 self._metrics.intent_to_ack.observe(max(0, report.at_ns - created_ns) / 1e9)

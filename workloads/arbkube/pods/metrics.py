@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from arbkube.control.freshness import Doubt
 from arbkube.market.frames import FrameBatch
 from arbkube.market.verified import BookCounts
+from arbkube.pods.status import ConfigStatus
 from arbkube.venues.session import Session
 
 STAGES = (
@@ -140,3 +142,30 @@ def recorder_rows(registry: CollectorRegistry) -> tuple[Counter, Counter]:
     written = Counter("arbkube_recorder_rows", "Rows written.", ["table"], registry=registry)
     dropped = Counter("arbkube_recorder_dropped", "Rows that could not be written.", registry=registry)
     return written, dropped
+
+
+def config_metrics(registry: CollectorRegistry, status: Callable[[], ConfigStatus], answer_age_s: Callable[[], float]) -> None:
+    """What every pod measures of its configuration. An order is two gauges, for it counts anew with every term."""
+
+    def families() -> Iterable[Metric]:
+        now = status()
+        orders = {"revision": now.running.order if now.running is not None else None, "limits": now.limits}
+        for word in ("term", "serial"):
+            family = GaugeMetricFamily(
+                f"arbkube_config_applied_{word}", f"The {word} of what is applied; 0 where nothing is.", labels=["what"]
+            )
+            for what, order in orders.items():
+                family.add_metric([what], getattr(order, word) if order is not None else 0)
+            yield family
+        yield GaugeMetricFamily("arbkube_halts_active", "Halts in force that an executor knows of.", value=len(now.halts))
+        doubted = GaugeMetricFamily(
+            "arbkube_control_doubt", "1 where an executor does not believe the control server, by why.", labels=["doubt"]
+        )
+        for doubt in Doubt:
+            doubted.add_metric([doubt.value], now.doubt == doubt)
+        yield doubted
+        yield GaugeMetricFamily(
+            "arbkube_control_answer_age_seconds", "Time since the control server's last answer was asked.", value=answer_age_s()
+        )
+
+    registry.register(_Scraped(families))

@@ -13,12 +13,14 @@ from functools import partial
 import msgspec
 import structlog
 
+from arbkube.control.follower import Problem
+from arbkube.control.protocol import Health
 from arbkube.detection.model import Sighting
 from arbkube.market.bus import Message
 from arbkube.market.frames import BookFrame, decode
-from arbkube.plan.documents import RecorderDocument
+from arbkube.plan.documents import RecordedFeed, RecorderDocument
 from arbkube.pods.metrics import recorder_rows
-from arbkube.pods.runtime import Pod, PodArguments, in_chunks, read_document
+from arbkube.pods.runtime import Pod, PodArguments, in_chunks
 from arbkube.storage.database import StorageError
 from arbkube.storage.recorder import SqliteRecorderStore, Top
 
@@ -36,22 +38,39 @@ _sighting_decoder = msgspec.msgpack.Decoder(Sighting)
 
 async def main(arguments: PodArguments) -> None:
     """Record what the document names until told to stop."""
-    recorder = RecorderPod(arguments, read_document(arguments, RecorderDocument))
+    recorder = RecorderPod(arguments)
     await recorder.pod.run(recorder.work)
 
 
 class RecorderPod:
     """The recorder's state; `work` is its life."""
 
-    def __init__(self, arguments: PodArguments, document: RecorderDocument) -> None:
-        self.pod = Pod(arguments, detail=self._detail, starting="opening the store")
-        self._document = document
+    def __init__(self, arguments: PodArguments) -> None:
+        self.pod = Pod(arguments, kind=RecorderDocument, role=self, starting="opening the store")
+        self._recorded: dict[str, RecordedFeed] = {}
+        self._topics: list[str] = []
+        self._books: set[tuple[str, str]] = set()
         self._sightings: list[Sighting] = []
         self._frames: dict[tuple[str, str], BookFrame] = {}
         self._next_top_ns: dict[str, int] = {}
         self._written = 0
         self._lost = 0
+        self._unreadable = 0
         self._rows, self._dropped = recorder_rows(self.pod.registry)
+
+    async def check(self, document: RecorderDocument) -> Problem | None:
+        return None
+
+    async def apply(self, document: RecorderDocument) -> None:
+        """Store what the document names from now on; what was already seen of the rest is still written."""
+        self._recorded = document.feeds
+        topics = [f"sightings:{strategy}" for strategy in document.strategies]
+        self._topics[:] = [*topics, *(f"frames:{feed}" for feed in document.feeds)]
+        self._books = {(feed, symbol) for feed, recorded in document.feeds.items() for symbol in recorded.instruments}
+        self._frames = {key: frame for key, frame in self._frames.items() if key in self._books}
+
+    def health(self) -> Health:
+        return Health(attempts=self._written, errors=self._lost + self._unreadable)
 
     async def work(self) -> None:
         store = await self._open()
@@ -78,9 +97,8 @@ class RecorderPod:
         return None
 
     async def _read(self) -> None:
-        topics = [f"sightings:{strategy}" for strategy in self._document.strategies]
-        topics += [f"frames:{feed}" for feed in self._document.feeds]
-        async for messages in self.pod.bus.read(topics):
+        await self.pod.config.booted.wait()
+        async for messages in self.pod.bus.read(self._topics):
             self._take(messages)
             # Nothing here is urgent, and many messages at once cost a fraction of the same one by one.
             await asyncio.sleep(_READ_S)
@@ -92,8 +110,10 @@ class RecorderPod:
                     self._sightings.append(_sighting_decoder.decode(payload))
                 else:
                     for frame in decode(payload).frames:
-                        self._frames[frame.feed, frame.symbol] = frame
+                        if (frame.feed, frame.symbol) in self._books:
+                            self._frames[frame.feed, frame.symbol] = frame
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                self._unreadable += 1
                 log.warning("unreadable message", topic=topic, error=str(error))
         if len(self._sightings) > _QUEUE_LIMIT:
             excess = len(self._sightings) - _QUEUE_LIMIT
@@ -124,7 +144,7 @@ class RecorderPod:
         """The top of every verified book whose feed's interval has passed."""
         now_ns = self.pod.now_ns()
         due = []
-        for feed, recorded in self._document.feeds.items():
+        for feed, recorded in self._recorded.items():
             if now_ns >= self._next_top_ns.get(feed, 0):
                 self._next_top_ns[feed] = now_ns + recorded.recording.interval.ns
                 due.append(feed)
@@ -148,12 +168,12 @@ class RecorderPod:
             await asyncio.sleep(_PRUNE_S)
             try:
                 await in_chunks(partial(store.prune_sightings, self.pod.now_ns() - _SIGHTINGS_KEPT_NS))
-                for feed, recorded in self._document.feeds.items():
+                for feed, recorded in self._recorded.items():
                     oldest_ns = self.pod.now_ns() - recorded.recording.retention.ns
                     await in_chunks(partial(store.prune_tops, feed, oldest_ns))
             except StorageError as error:
                 log.warning("old rows not deleted", error=str(error))
 
-    def _detail(self) -> dict[str, object]:
+    def detail(self) -> dict[str, object]:
         """Rows written and lost since the pod began."""
         return {"written": self._written, "lost": self._lost, "waiting": len(self._sightings)}

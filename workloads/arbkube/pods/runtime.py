@@ -17,22 +17,23 @@ import os
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
-import redis.asyncio as redis
 import structlog
 import uvloop
 from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics, generate_latest
-from redis.exceptions import RedisError
 
-from arbkube.control.credentials import FileCredentials
+from arbkube.control.link import ControlLink
 from arbkube.market.bus import Bus, ValkeyBus
-from arbkube.plan.documents import decode_document
-from arbkube.pods.status import STATUS_PREFIX, PodStatus
+from arbkube.pods import config
+from arbkube.pods.config import AWAY, Configuration, Guard, Identity
+from arbkube.pods.metrics import config_metrics
+from arbkube.pods.status import PodStatus
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,9 @@ _CLOCK_POLL_S = 0.02
 _STOP_GRACE_S = 55.0
 """Less than the 60 s after which a pod is killed."""
 _LAST_WORDS_S = 0.05
+FEED_DOCUMENT = "feed-"
+STRATEGY_DOCUMENT = "strategy-"
+"""What the names of documents of feeds and strategies begin with."""
 
 
 class PodArguments(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +56,12 @@ class PodArguments(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     role: str
-    document: Path
+    workload: str
+    """The workload of the plan that it is a pod of."""
+    shape: str
+    """That workload's shape, as it was when this pod was made."""
+    document: str
+    """The name of its document on the control server."""
     bus: str
     control: str
     credentials: Path
@@ -67,46 +76,73 @@ class PodArguments(msgspec.Struct, frozen=True, kw_only=True):
     supervisor: int = 0
     """Process that must stay this one's parent; 0 for none."""
 
+    @property
+    def strategy(self) -> str:
+        """The strategy whose document it is; empty where it is none's."""
+        return self.document.removeprefix(STRATEGY_DOCUMENT) if self.document.startswith(STRATEGY_DOCUMENT) else ""
+
 
 _Document = TypeVar("_Document", bound=msgspec.Struct)
+_Accepted_contra = TypeVar("_Accepted_contra", bound=msgspec.Struct, contravariant=True)
 
 
-def read_document(arguments: PodArguments, kind: type[_Document]) -> _Document:
-    """The role's document. Raises OSError, or ValueError when it cannot be read or is another role's."""
-    try:
-        document = decode_document(arguments.document.read_bytes())
-    except msgspec.MsgspecError as error:
-        raise ValueError(f"{arguments.document}: not a document of this version: {error}") from error
-    if not isinstance(document, kind):
-        raise ValueError(f"{arguments.document.name} is a {type(document).__name__}, not a {kind.__name__}")
-    return document
+class Role(config.Role[_Accepted_contra], Protocol[_Accepted_contra]):
+    """What makes one kind of pod differ from another."""
+
+    def detail(self) -> dict[str, object]:
+        """What a heartbeat says of it."""
 
 
-class Pod:
+class Pod(Generic[_Document]):
     """One running pod.
 
-    `reasons` maps each thing waited for to why; empty means ready. `detail` is called for each heartbeat.
+    `reasons` maps each thing waited for to why; empty means ready. `config` is what it runs under.
     """
 
-    def __init__(self, arguments: PodArguments, *, detail: Callable[[], dict[str, object]], starting: str) -> None:
+    def __init__(
+        self,
+        arguments: PodArguments,
+        *,
+        kind: type[_Document],
+        role: Role[_Document],
+        starting: str = "",
+        guard: Guard | None = None,
+    ) -> None:
         self.arguments = arguments
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double what a scrape carries
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.bus: Bus = ValkeyBus(arguments.bus, credentials=arguments.credentials, user=arguments.role)
-        self.reasons: dict[str, str] = {"start": starting}
+        self.reasons: dict[str, str] = {"start": starting} if starting else {}
         self.stopping = asyncio.Event()
         self.port = arguments.port
         self._clock_offset_ns: int | None = None
-        self._detail = detail
+        self._role = role
         self._started_ns = time.time_ns()
-        self._control = redis.Redis.from_url(
+        self.link = ControlLink(
             arguments.control,
-            credential_provider=FileCredentials(arguments.credentials, arguments.role),
-            protocol=2,
-            socket_timeout=2,
-            socket_connect_timeout=2,
+            credentials=arguments.credentials,
+            user=arguments.role,
+            document=arguments.document,
+            strategy=arguments.strategy or None,
+            with_halts=guard is not None,
         )
+        self.config = Configuration(
+            identity=Identity(
+                pod=arguments.name,
+                workload=arguments.workload,
+                role=arguments.role,
+                shape=arguments.shape,
+                document=arguments.document,
+                boot_id=uuid.uuid4().hex,
+            ),
+            kind=kind,
+            link=self.link,
+            role=role,
+            reasons=self.reasons,
+            guard=guard,
+        )
+        config_metrics(self.registry, self.config.status, self.config.answer_age_s)
 
     def status(self) -> PodStatus:
         """The pod as it is now."""
@@ -119,7 +155,8 @@ class Pod:
             started_ns=self._started_ns,
             ready=not self.reasons,
             reasons=sorted(self.reasons.values()),
-            detail=self._detail(),
+            config=self.config.status(),
+            detail=self._role.detail(),
         )
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -129,7 +166,12 @@ class Pod:
             loop.add_signal_handler(number, self.stopping.set)
         server = await self._serve()
         delivery = asyncio.create_task(self.bus.run())
-        background = [delivery, asyncio.create_task(self._watch_clock()), asyncio.create_task(self._heartbeat())]
+        background = [
+            delivery,
+            asyncio.create_task(self._watch_clock()),
+            asyncio.create_task(self._heartbeat()),
+            asyncio.create_task(self.config.run()),
+        ]
         if self.arguments.supervisor:
             background.append(asyncio.create_task(self._stop_when_orphaned(self.arguments.supervisor)))
         main = asyncio.create_task(work())
@@ -154,7 +196,7 @@ class Pod:
             await end([delivery])
             await self._beat(FINAL_STATUS_TTL_MS)
             await self.bus.close()
-            await self._control.aclose()
+            await self.link.close()
             await server.cleanup()
 
     async def until(self, last: Coroutine[Any, Any, object], *work: Coroutine[Any, Any, None]) -> None:
@@ -212,8 +254,9 @@ class Pod:
 
     async def _beat(self, ttl_ms: int) -> None:
         try:
-            await self._control.set(STATUS_PREFIX + self.arguments.name, msgspec.json.encode(self.status()), px=ttl_ms)
-        except (RedisError, OSError, TimeoutError) as error:
+            await self.config.acknowledge()
+            await self.link.say_status(self.arguments.name, msgspec.json.encode(self.status()), ttl_ms)
+        except AWAY as error:
             log.warning("heartbeat failed", error=f"{type(error).__name__}: {error}")
 
     async def _serve(self) -> web.AppRunner:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
+from arbkube.control.follower import Problem
+from arbkube.control.protocol import Health
 from arbkube.plan.documents import SimulatorDocument
-from arbkube.pods.runtime import Pod, PodArguments, read_document
+from arbkube.pods.runtime import Pod, PodArguments
 from arbkube.simulator.model import SimulatedFeed
 from arbkube.simulator.server import Simulator
 
@@ -19,24 +21,45 @@ _SEED = 1
 
 async def main(arguments: PodArguments) -> None:
     """Serve the venues described by the document until told to stop."""
-    document = read_document(arguments, SimulatorDocument)
-    feeds = [
-        SimulatedFeed(name=name, venue=feed.venue, market=feed.market, instruments=feed.instruments, simulated=feed.simulated)
-        for name, feed in document.feeds.items()
-    ]
-    simulator = Simulator(feeds, seed=_SEED)
-    pod = Pod(
-        msgspec.structs.replace(arguments, port=0),
-        detail=lambda: {"feeds": [feed.name for feed in feeds], "seed": _SEED},
-        starting="starting the venues",
-    )
+    simulator = SimulatorPod(arguments)
+    await simulator.pod.run(simulator.work)
 
-    async def work() -> None:
-        await simulator.start(arguments.host, arguments.port)
-        del pod.reasons["start"]
+
+class SimulatorPod:
+    """The simulator's surroundings; `work` is its life. Which feeds it serves is its shape: only their instruments change."""
+
+    def __init__(self, arguments: PodArguments) -> None:
+        self._at = (arguments.host, arguments.port)
+        self.pod = Pod(msgspec.structs.replace(arguments, port=0), kind=SimulatorDocument, role=self)
+        self._simulator: Simulator | None = None
+
+    async def check(self, document: SimulatorDocument) -> Problem | None:
+        return None
+
+    async def apply(self, document: SimulatorDocument) -> None:
+        feeds = [
+            SimulatedFeed(
+                name=name, venue=feed.venue, market=feed.market, instruments=feed.instruments, simulated=feed.simulated
+            )
+            for name, feed in document.feeds.items()
+        ]
+        if self._simulator is None:
+            simulator = Simulator(feeds, seed=_SEED)
+            await simulator.start(*self._at)
+            self._simulator = simulator
+        else:
+            for feed in feeds:
+                self._simulator.enlist(feed)
+
+    def health(self) -> Health:
+        return Health()
+
+    async def work(self) -> None:
         try:
-            await pod.stopping.wait()
+            await self.pod.stopping.wait()
         finally:
-            await simulator.stop()
+            if self._simulator is not None:
+                await self._simulator.stop()
 
-    await pod.run(work)
+    def detail(self) -> dict[str, object]:
+        return {"feeds": list(self._simulator.venues) if self._simulator is not None else [], "seed": _SEED}

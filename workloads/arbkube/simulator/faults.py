@@ -73,6 +73,10 @@ class Faults:
         self._left: Counter[tuple[Fault, str]] = Counter()
         self._until: dict[tuple[Fault, str], float] = {}
 
+    def enlist(self, symbols: tuple[str, ...]) -> None:
+        """These are the instruments now."""
+        self._symbols = symbols
+
     def inject(self, request: FaultRequest, now_ns: int) -> None:
         """Begin a fault. Raises ValueError for an instrument that is not there or figures that make no sense."""
         if request.symbol and request.symbol not in self._symbols:

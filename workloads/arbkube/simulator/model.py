@@ -6,7 +6,7 @@ clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 
 import msgspec
@@ -43,21 +43,34 @@ class Venue:
         self._prices = prices
         self._lag_ns = feed.simulated.lag.ns
         self._half_spread = float(feed.simulated.spread.fraction) / 2
-        noise = float(feed.simulated.noise.fraction)
         self._deviations: dict[str, Deviation] = {}
-        markets = []
-        for symbol in feed.instruments:
-            rules = listing(symbol)
-            self._deviations[symbol] = Deviation(Random(f"{seed}/noise/{feed.name}/{symbol}"), noise=noise, dt_ns=self.step_ns)
-            ladder = Ladder(
-                Random(f"{seed}/book/{rules.base}-{rules.quote}"),
-                tick=float(rules.tick),
-                lot_value=float(rules.lot) * starting_price(rules.base),
-                mid=prices.price(rules.base, rules.quote, 0),
-                half_spread=self._half_spread,
-            )
-            markets.append(Market(rules, ladder, history=history))
+        self._seed = seed
+        self._history = history
+        markets = [self._market(symbol, 0) for symbol in feed.instruments]
         self.exchange = exchange.create(feed.venue, feed.market, markets)
+
+    def enlist(self, instruments: Iterable[str], *, elapsed_ns: int, venue_ns: int) -> None:
+        """List these, too; a new one has its book at once. Nothing is ever delisted: somebody may still be subscribed."""
+        for symbol in instruments:
+            if symbol not in self.exchange.markets:
+                market = self._market(symbol, elapsed_ns)
+                self.exchange.enlist(market)
+                self._update(market, elapsed_ns, venue_ns)
+        self.faults.enlist(tuple(self.exchange.markets))
+
+    def _market(self, symbol: str, elapsed_ns: int) -> Market:
+        rules = listing(symbol)
+        dice = Random(f"{self._seed}/noise/{self.feed.name}/{symbol}")
+        noise = float(self.feed.simulated.noise.fraction)
+        self._deviations[symbol] = Deviation(dice, noise=noise, dt_ns=self.step_ns)
+        ladder = Ladder(
+            Random(f"{self._seed}/book/{rules.base}-{rules.quote}"),
+            tick=float(rules.tick),
+            lot_value=float(rules.lot) * starting_price(rules.base),
+            mid=self._prices.price(rules.base, rules.quote, elapsed_ns),
+            half_spread=self._half_spread,
+        )
+        return Market(rules, ladder, history=self._history)
 
     def step(self, *, elapsed_ns: int, venue_ns: int) -> None:
         """One update of every market, `elapsed_ns` after the simulation began, at the venue's time `venue_ns`."""

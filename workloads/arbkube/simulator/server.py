@@ -109,6 +109,11 @@ class Simulator:
         """A feed's base addresses."""
         return Endpoint(f"ws://{self._base}/{feed}", f"http://{self._base}/{feed}")
 
+    def enlist(self, feed: SimulatedFeed) -> None:
+        """Serve every instrument of `feed`, which is served already. Raises KeyError for another one."""
+        venue = self.venues[feed.name]
+        venue.enlist(feed.instruments, elapsed_ns=self._elapsed_ns(), venue_ns=self._venue_ns(venue))
+
     # Time
 
     def _venue_ns(self, venue: Venue) -> int:

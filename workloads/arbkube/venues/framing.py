@@ -29,6 +29,15 @@ class Framer:
         self._excess: dict[str, int] = {}
         self._keyframe_ns = 0
 
+    def renew(self, sessions: Sequence[Session], *, epoch: int, depth: int) -> None:
+        """Number anew, for these sessions only: the next pulse says every book, in one batch, so that no reader sees a gap."""
+        self.epoch = epoch
+        self.depth = depth
+        self._gauges = {session: gauge for session, gauge in self._gauges.items() if session in sessions}
+        if not self._gauges:
+            self._excess.clear()
+        self._keyframe_ns = 0
+
     def batch(
         self, session: Session, changed: Sequence[VerifiedBook], *, now_ns: int, clock_offset_ns: int | None
     ) -> FrameBatch:

@@ -22,12 +22,14 @@ import structlog
 from redis.exceptions import RedisError
 
 from arbkube.cli.local.runfile import CREDENTIALS, RunFile, last_run
+from arbkube.cli.local.seeding import seed
 from arbkube.cli.local.servers import Server, ServerError, bus_server, control_server, end_server
 from arbkube.control.acl import User
 from arbkube.control.connection import connect
-from arbkube.plan.documents import encode_document
+from arbkube.control.protocol import STATUS_PREFIX
+from arbkube.control.writer import ControlWriter
 from arbkube.plan.planning import Plan, Role, Workload
-from arbkube.pods.status import STATUS_PREFIX, PodStatus
+from arbkube.pods.status import PodStatus
 
 log = structlog.get_logger(__name__)
 
@@ -105,13 +107,12 @@ class Supervisor:
 
     async def start(self) -> None:
         """Start the servers and every workload. Raises ServerError."""
-        for name in ("logs", "config", "journal"):
+        for name in ("logs", "journal"):
             (self._state / name).mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(self._control.start)
         await asyncio.to_thread(self._bus.start)
         await self._forget_old_statuses()
-        for name, document in self._plan.documents.items():
-            (self._state / "config" / f"{name}.json").write_bytes(encode_document(document))
+        await self._seed()
         self._write_run_file()
         # The simulator first, so that feeds need not wait for their first backoff to pass.
         for child in sorted(self.children, key=lambda child: child.workload.role is not Role.SIMULATOR):
@@ -146,6 +147,16 @@ class Supervisor:
     async def statuses(self) -> dict[str, PodStatus]:
         """The latest heartbeat of each pod that has one. Raises RedisError, OSError or TimeoutError."""
         return await read_statuses(self._client, [child.workload.name for child in self.children])
+
+    async def _seed(self) -> None:
+        """Say to the control server what runs. Raises ServerError."""
+        writer = ControlWriter(self._control.url, credentials=self._credentials, user=User.OPERATOR)
+        try:
+            await seed(writer, self._plan)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise ServerError(f"the control server cannot be written: {type(error).__name__}: {error}") from error
+        finally:
+            await writer.close()
 
     def _write_run_file(self) -> None:
         run = RunFile(
@@ -204,6 +215,8 @@ class Supervisor:
                     try:
                         await asyncio.to_thread(server.start)
                         self._write_run_file()
+                        if server is self._control:
+                            await self._seed()
                     except (ServerError, OSError) as error:
                         log.error("server cannot be started", server=server.name, error=str(error))
                         await asyncio.sleep(_SERVER_RETRY_S)
@@ -214,7 +227,7 @@ class Supervisor:
             sys.executable,
             *("-m", "arbkube.pods", workload.role.value.lower()),
             *("--name", workload.name),
-            *("--document", str(self._state / "config" / f"{workload.document}.json")),
+            *("--workload", workload.name, "--shape", workload.shape, "--document", workload.document),
             *("--bus", self._bus.url, "--control", self._control.url, "--credentials", str(self._credentials)),
             *("--state", str(self._state / "journal")),
             *("--port", port, "--simulator", self._simulator),

@@ -19,7 +19,8 @@ from arbkube.cli.errors import ExitCode
 from arbkube.cli.main import app
 from arbkube.cli.report import FeedReport, Report, StrategyReport
 from arbkube.execution.report import ExecutionFigures, PnlFigures, RoundTrip
-from arbkube.pods.metrics import STAGES, DetectorMetrics, ExecutorMetrics, FeedMetrics, recorder_rows
+from arbkube.pods.metrics import STAGES, DetectorMetrics, ExecutorMetrics, FeedMetrics, config_metrics, recorder_rows
+from arbkube.pods.status import ConfigStatus
 
 _HEADER = "<!-- Made by `make crds`; change the source instead. -->\n\n"
 _REPORT = (Report, FeedReport, StrategyReport, ExecutionFigures, PnlFigures, RoundTrip)
@@ -107,12 +108,13 @@ def _metrics() -> str:
 
 
 def _registries() -> Iterator[tuple[str, CollectorRegistry]]:
-    feed, detector, executor, recorder = (CollectorRegistry() for _ in range(4))
+    every, feed, detector, executor, recorder = (CollectorRegistry() for _ in range(5))
+    config_metrics(every, ConfigStatus, lambda: 0.0)
     FeedMetrics(feed, "", lambda: (), lambda: 0.0)
     DetectorMetrics(detector, "", dict)
     ExecutorMetrics(executor)
     recorder_rows(recorder)
-    yield from (("Feed", feed), ("Detector", detector), ("Executor", executor), ("Recorder", recorder))
+    yield from (("Every pod", every), ("Feed", feed), ("Detector", detector), ("Executor", executor), ("Recorder", recorder))
 
 
 def _commands() -> str:

@@ -11,8 +11,8 @@ import msgspec
 
 from arbkube.control.halts import Entry
 from arbkube.control.protocol import Ack, Epoch, Head, LimitsRecord, Order
-from arbkube.plan.documents import Document, StrategyDocument, encode_document, encode_limits
-from arbkube.plan.planning import Plan, Role, Source
+from arbkube.plan.documents import Document, Source, StrategyDocument, encode_document, encode_limits
+from arbkube.plan.planning import Plan, Role
 from arbkube.resources.kinds import HaltMode
 from arbkube.resources.meaning import digest
 

@@ -63,11 +63,16 @@ class CrossVenueSearch:
             self._link_of.update((chance, link) for _, chance in link.directions)
             for book in {book.index: book for conversion in link.conversions for book in conversion.books}.values():
                 self._converting[book.index].append(link)
+        self._of_identity = {chance.identity: chance for chance in self._link_of}
 
     @property
     def chances(self) -> Iterable[Chance]:
         """Every identity."""
         return self._link_of
+
+    def same(self, chance: Chance) -> Chance | None:
+        """Our own chance of that identity, or None where we do not look for it."""
+        return self._of_identity.get(chance.identity)
 
     def touch(self, feed: Feed, changed: list[Book], repriced: list[Book], balances: Balances | None, now_ns: int) -> None:
         """Look at what a batch of `feed` touched.

@@ -54,6 +54,11 @@ class Ring:
         self.start = start
         self.hops = hops
 
+    @property
+    def path(self) -> tuple[tuple[str, str], ...]:
+        """Its hops, by the assets they lead between."""
+        return tuple((hop.source, hop.target) for hop in self.hops)
+
     def combinations(self, threshold: float, most: int) -> list[tuple[tuple[Book, Side], ...]]:
         """Markets for all hops, best first, that reach the threshold together; at most `most` of them."""
         found = [
@@ -99,6 +104,12 @@ class Graph:
             if hop.through and (after > before or hop.pending):
                 hops.append(hop)
         return hops
+
+    def find(self, ring: Ring) -> Ring | None:
+        """The ring of this graph that leads where `ring`, of another one, leads; None where there is none."""
+        path = ring.path
+        first = self._hops.get(path[0])
+        return next((own for own in first.through if own.path == path), None) if first is not None else None
 
     def scores(self, hop: Hop) -> list[float]:
         """The bounds of the hop's rings, in step with `through`: no quantity in any of their markets has a better log rate."""

@@ -68,6 +68,7 @@ class CycleSearch:
         self._max_skew = detection.max_skew.ns
         self._max_plausible = float(detection.max_plausible_edge.fraction)
         self._conversions = {asset: conversion_of(asset) for asset in strategy.start_assets}
+        self._books = {book.key: book for book in books}
         self._graph = Graph(books, strategy.start_assets, strategy.max_legs)
         # The edge counts against the first leg's value before its fee, which is less than what it spends.
         fee = max((book.buy_factor for book in books if book.spot), default=1.0)
@@ -85,6 +86,14 @@ class CycleSearch:
     def rings(self) -> int:
         """How many rings there are."""
         return self._graph.rings
+
+    def same(self, chance: Chance) -> Chance | None:
+        """Our own chance of that identity, or None where we do not look for it."""
+        if not isinstance(chance, RingChance):
+            return None
+        ring = self._graph.find(chance.ring)
+        legs = tuple((self._books[book.key], side) for book, side in chance.legs if book.key in self._books)
+        return self._chance(ring, legs) if ring is not None and len(legs) == len(chance.legs) else None
 
     def touch(self, changed: list[Book], balances: Balances | None, now_ns: int) -> None:
         """Look at what the changed books touched: rings that may have got better, and those in an episode."""

@@ -195,6 +195,11 @@ class Exchange(ABC):
         market.price_grid, market.size_grid = self.grids(market.listing)
         self.natives[self.native(market.listing)] = market
 
+    def enlist(self, market: Market) -> None:
+        """Begin to list `market`."""
+        self.markets[market.symbol] = market
+        self.relist(market)
+
     # What a server calls
 
     def connect(self, path: str, query: Mapping[str, str], now_ns: int) -> Connection:
