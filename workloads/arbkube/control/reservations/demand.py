@@ -4,13 +4,14 @@ For: `levels`, asked before each Open (with its legs) and for what is declared. 
 intents and the orders lately sent, all of which the journal restores, a restart or a new epoch comes to the same figures, and
 nothing has to be released: what a settled intent no longer needs is no longer in the state. May not: do I/O or read a clock.
 
-A leg of q units at limit L, of which f are filled, may still move, whatever becomes of it (s: maxLoss, t: the taker fee):
+A leg at limit L of which f units are filled, and of which r more may be opened or completed, may still move, whatever becomes
+of it (s: maxLoss, t: the taker fee):
 
-    buy    base −f … q − f        quote −(q − f)·L·(1 + s)·(1 + t) … f·L
-    sell   base −(q − f) … f      quote −f·L·(1 − t) − q·L·(s + 2t + s·t) … (q − f)·L
+    buy    base −f … r    quote −r·L·(1 + s)·(1 + t) … f·L
+    sell   base −r … f    quote −f·L·(1 − s)·(1 − t) − (f + r)·L·2·(s + t) … r·L
 
 The first bound of each is opening or completing the rest at the worst price, the second unwinding what is filled; a sale that
-is unwound loses s and two fees. Filling and unwinding at prices within these limits never widens what inventory and legs may
+is unwound loses two s and two fees at most. Filling and unwinding within these limits never widens what inventory and legs may
 come to together, so Complete and Unwind spend what their Open reserved. Orders: a leg may send one Open, one Complete where
 the policy completes, and `UNWIND_ATTEMPTS` Unwinds; one that was sent counts until the venue's window has passed.
 """
@@ -39,10 +40,11 @@ class OpenLeg(msgspec.Struct, frozen=True, kw_only=True):
 
     market: Market
     side: Side
-    quantity: Decimal
     limit_price: Decimal
+    left: Decimal
+    """What may still be opened or completed; nothing once the intent unwinds."""
     filled: Decimal = ZERO
-    """Opened and completed minus unwound; booked in the inventory already."""
+    """What may have to be unwound: opened and completed, minus unwound and what fees took of it. It is in the inventory."""
     sent: int = 0
     """Orders sent for it so far."""
 
@@ -110,15 +112,14 @@ def _spans(inventory: Inventory, legs: Iterable[OpenLeg], max_loss: Decimal) -> 
     """Least and greatest distance from target that each holding may come to."""
     spans = {holding: (amount, amount) for holding, amount in inventory.moved.items() if amount}
     for leg in legs:
-        market, left = leg.market, leg.quantity - leg.filled
+        market, left, filled, limit = leg.market, leg.left, leg.filled, leg.limit_price
         taker, instrument = market.fees.taker, market.instrument
         if leg.side is Side.BUY:
-            cost = left * leg.limit_price * (1 + max_loss) * (1 + taker)
-            base, quote = (-leg.filled, left), (-cost, leg.filled * leg.limit_price)
+            cost = left * limit * (1 + max_loss) * (1 + taker)
+            base, quote = (-filled, left), (-cost, filled * limit)
         else:
-            lost = leg.quantity * leg.limit_price * (max_loss + 2 * taker + max_loss * taker)
-            base = (-left, leg.filled)
-            quote = (-leg.filled * leg.limit_price * (1 - taker) - lost, left * leg.limit_price)
+            lost = (filled + left) * limit * 2 * (max_loss + taker)
+            base, quote = (-left, filled), (-filled * limit * (1 - max_loss) * (1 - taker) - lost, left * limit)
         for asset, (low, high) in ((position_asset(instrument.symbol), base), (instrument.quote, quote)):
             least, greatest = spans.get((market.feed, asset), (ZERO, ZERO))
             spans[market.feed, asset] = (least + min(low, ZERO), greatest + max(high, ZERO))
