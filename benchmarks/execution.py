@@ -18,14 +18,16 @@ from typing import Any
 from msgspec.structs import replace
 
 from arbkube.detection.model import Leg, Opportunity
-from arbkube.execution.driver import Driver
-from arbkube.execution.engine import Engine, ExecutorConfig
+from arbkube.execution.config import ExecutorConfig
+from arbkube.execution.driver import Driver, believed
+from arbkube.execution.engine import Engine
 from arbkube.execution.model import IntentOutcome, IntentState
 from arbkube.execution.paper import PaperBroker
 from arbkube.execution.protocols import Record, Refused
 from arbkube.market.frames import BookFrame, FrameBatch, decode, encode
 from arbkube.market.instruments import FeeAsset, Fees, Instrument, Market, MarketType, Side
 from arbkube.resources.kinds import Detection, Execution, Paper, PaperBalance
+from arbkube.resources.scalars import Duration
 from arbkube.risk.gates import RefusalReason
 from arbkube.risk.limits import Limits
 from arbkube.storage.executor import SqliteExecutorStore
@@ -152,30 +154,34 @@ class _Bench:
 
     def __init__(self, path: Path) -> None:
         markets = (_market("a"), _market("b"))
-        ages = {"a": 2 * 10**9, "b": 2 * 10**9}
+        ages = {"a": Duration("2s"), "b": Duration("2s")}
         balances = tuple(
             PaperBalance(feed=feed, asset=asset, amount=Decimal(10**7)) for feed in "ab" for asset in ("USDT", "BTC")
         )
         execution = Execution(paper=Paper(balances=balances))
         self.now_ns, self.number = START, 0
         self.store = SqliteExecutorStore(path)
-        self.engine = Engine(
-            ExecutorConfig(
-                strategy="bench",
-                strategy_uid="uid",
-                revision="r",
-                profit_asset="USDT",
-                detection=Detection(),
-                execution=execution,
-                limits=Limits(max_notional=Decimal(10**6), max_position=Decimal(10**6), max_daily_loss=Decimal(10**6)),
-                markets=markets,
-                venue_of={"a": "a", "b": "b"},
-                max_age_ns=ages,
-            )
+        config = ExecutorConfig(
+            strategy="bench",
+            strategy_uid="uid",
+            revision="r",
+            profit_asset="USDT",
+            detection=Detection(),
+            execution=execution,
+            limits=Limits(
+                max_notional=Decimal(10**6), max_position=Decimal(10**6), max_daily_loss=Decimal(10**6), max_age=ages
+            ),
+            markets=markets,
+            venue_of={"a": "a", "b": "b"},
         )
-        broker = PaperBroker(paper=execution.paper, markets=markets, max_age_ns=ages, seed=1, ledger=self.store)
+        self.engine = Engine(config)
         self.driver = Driver(
-            engine=self.engine, journal=self.store, broker=broker, holder="bench", monotonic_ns=lambda: self.now_ns
+            engine=self.engine,
+            journal=self.store,
+            broker=PaperBroker(config, seed=1, ledger=self.store),
+            holder="bench",
+            monotonic_ns=lambda: self.now_ns,
+            doubt=believed,
         )
         self.driver.start(self.now_ns)
         self.go_on()

@@ -15,6 +15,7 @@ import pytest
 
 from arbkube.market.instruments import Side
 from arbkube.storage.executor import SqliteExecutorStore
+from tests.execution.world import booked, ledger_fills
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,9 +60,9 @@ def check(path: Path, said: list[str]) -> dict[str, int]:
     store = SqliteExecutorStore(path)
     state = store.load(0)
     assert not state.unsettled
-    journal = {fill.trade_id: fill for fill in state.fills}
+    journal = {fill.trade_id: fill for fill in booked(store)}
     assert {line.split()[1] for line in said if line.startswith("fill ")} <= journal.keys(), "an acknowledged fill was lost"
-    assert journal == {fill.trade_id: fill for fill in store.fills()}, "journal and ledger differ"
+    assert journal == {fill.trade_id: fill for fill in ledger_fills(store)}, "journal and ledger differ"
     assert not store.open_orders()
     chances = Counter(intent.opportunity_id for intent in state.recent)
     assert set(chances.values()) <= {1}, "one opportunity made two intents"

@@ -7,12 +7,12 @@ from decimal import Decimal
 
 import pytest
 
-from arbkube.execution.engine import REMEMBER_NS
 from arbkube.execution.protocols import JournalUnavailable, LeaseLost, Record
+from arbkube.execution.settling.settler import REMEMBER_NS
 from arbkube.market.instruments import Side
 from arbkube.resources.kinds import PartialPolicy
 from arbkube.risk.limits import Limits
-from tests.execution.world import MS, SECOND, World, config, leg
+from tests.execution.world import MS, SECOND, World, config, ledger_fills, leg
 
 BUY, SELL = leg("a", Side.BUY, "3", "100.00"), leg("b", Side.SELL, "3", "100.90")
 
@@ -88,8 +88,7 @@ def test_a_full_disk_refuses_opens_and_when_there_is_room_again_nothing_is_missi
         cheap_and_dear(world)
     assert world.engine.live_intents == ()
     assert world.driver.fault == ""
-    state = world.store.load(0)
-    assert {fill.trade_id for fill in state.fills} == {fill.trade_id for fill in world.store.fills()}
+    assert {fill.trade_id for fill in world.booked()} == {fill.trade_id for fill in ledger_fills(world.store)}
     assert world.engine.accounts.inventory.by_asset()["BTC"] == 0
 
 
@@ -193,7 +192,7 @@ def test_an_overtaken_holder_executes_nothing_on_paper(world, tmp_path):
     world.now_ns += 30 * MS
     with pytest.raises(LeaseLost):
         world.book("a")
-    assert list(world.store.fills()) == []
+    assert ledger_fills(world.store) == []
     assert len(world.store.open_orders()) == 2
 
 
@@ -255,11 +254,11 @@ def test_the_risk_day_and_its_start_survive_a_restart(world, tmp_path):
     world.driver.on_time(world.now_ns)
     won = world.arb()
     assert won > 0
-    [(_, start)] = world.rows("SELECT * FROM risk_days ORDER BY day DESC LIMIT 1")
+    [(start,)] = world.rows("SELECT start FROM risk_days ORDER BY day DESC LIMIT 1")
     assert Decimal(start) == won
     second = World(tmp_path / "x.db", config(), holder="two", now_ns=world.now_ns + 6 * SECOND).start()
-    assert second.engine._risk_day == world.engine._risk_day
-    assert second.engine._lost_today(second.now_ns) == 0
+    assert second.engine._books.risk_day == world.engine._books.risk_day
+    assert second.engine._books.lost_today(second.now_ns) == 0
 
 
 def test_a_risk_day_never_goes_back_with_the_clock(world):
@@ -306,18 +305,18 @@ def test_a_busy_executor_forgets_settled_intents_as_well():
         world.take(leg("a", Side.BUY, "0.1", "100.00"), leg("b", Side.SELL, "0.1", "100.90"), name=str(number))
         world.run(5 * SECOND)
     assert world.rows("SELECT count(*) FROM intents WHERE outcome = 'Filled'") == [(200,)]
-    assert len(world.engine._settled) <= REMEMBER_NS // (5 * SECOND) + 1
-    assert len(world.engine._intent_of) == 2 * len(world.engine._settled)
+    assert len(world.engine._settler.settled) <= REMEMBER_NS // (5 * SECOND) + 1
+    assert len(world.engine._settler._intent_of) == 2 * len(world.engine._settler.settled)
 
 
 def test_a_repeated_opportunity_takes_nothing_from_the_intent_it_made(world):
     chance = world.take(BUY, SELL)
     world.run(50 * MS)
     cheap_and_dear(world)
-    before = dict(world.engine._intent_of)
+    before = dict(world.engine._settler._intent_of)
     world.outcomes += world.driver.on_opportunity(chance, world.now_ns)
     assert world.reasons() == ["DuplicateIntent"]
-    assert world.engine._intent_of == before  # a late fill still finds its intent
+    assert world.engine._settler._intent_of == before  # a late fill still finds its intent
 
 
 def test_the_lease_is_renewed_when_the_clock_goes_back(tmp_path):

@@ -106,15 +106,14 @@ class Execution(RuleBasedStateMachine):
         new.now_ns = fresh.now_ns
         new.store = store
         new.engine = fresh.engine
-        new.broker = type(old.broker)(
-            paper=self.settings.execution.paper,
-            markets=self.settings.markets,
-            max_age_ns=self.settings.max_age_ns,
-            seed=1,
-            ledger=store,
-        )
+        new.broker = type(old.broker)(self.settings, seed=1, ledger=store)
         new.driver = type(old.driver)(
-            engine=new.engine, journal=store, broker=new.broker, holder="two", monotonic_ns=lambda: new.now_ns
+            engine=new.engine,
+            journal=store,
+            broker=new.broker,
+            holder="two",
+            monotonic_ns=lambda: new.now_ns,
+            doubt=lambda _: new.doubt,
         )
         self.world = new
         self.watch()
@@ -149,7 +148,7 @@ class Execution(RuleBasedStateMachine):
 def check_sums(world: World) -> None:
     """Journal, engine and ledger say the same, and no balance is below zero."""
     journal = Inventory({}, ())
-    for fill in world.store.load(0).fills:
+    for fill in world.booked():
         journal.book(trade_flows((fill.feed, fill.symbol), fill.side, fill.price, fill.quantity, fill.fee, fill.fee_asset))
     assert journal.moved == world.engine.accounts.inventory.moved
     flows = {asset: amount for asset, amount in journal.by_asset().items() if amount}
@@ -165,7 +164,7 @@ def check_sums(world: World) -> None:
 def check_even(world: World) -> None:
     """Every settled intent is even to the lot, or its difference is booked as residual or stuck."""
     state = world.store.load(0)
-    booked = list(state.fills)
+    booked = world.booked()
     assert not state.unsettled
     for intent in state.recent:
         fills = [fill for fill in booked if fill.intent_id == intent.id]

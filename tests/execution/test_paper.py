@@ -27,13 +27,7 @@ class Venue:
         self.number = 0
 
     def begin(self) -> PaperBroker:
-        broker = PaperBroker(
-            paper=self.settings.execution.paper,
-            markets=self.settings.markets,
-            max_age_ns=self.settings.max_age_ns,
-            seed=1,
-            ledger=self.store,
-        )
+        broker = PaperBroker(self.settings, seed=1, ledger=self.store)
         broker.resume()
         return broker
 

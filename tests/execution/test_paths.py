@@ -165,7 +165,7 @@ def test_an_order_without_an_answer_is_never_sent_again_but_asked_for(tmp_path, 
     world.broker._fate = drawn  # type: ignore[method-assign]
     world.take(BUY, SELL)
     keep_books(world, 1)
-    assert [o.side for o in world.engine._open_orders()] == [Side.SELL]  # its worst case stays booked
+    assert [o.side for o in world.engine._settler.open_orders()] == [Side.SELL]  # its worst case stays booked
     assert world.engine.available()["b"]["BTC"] == 7
     keep_books(world, 4)
     assert len(orders) == len(set(orders))
@@ -183,8 +183,8 @@ def test_a_duplicate_report_books_nothing_and_a_late_fill_is_corrected(world):
     world.take(BUY, SELL)
     world.run(50 * MS)
     before = world.engine.pnl(world.now_ns)
-    [order] = [o for live in world.engine._settled.values() for o in live.orders.values() if o.leg == 0]
-    fills = tuple(f for live in world.engine._settled.values() for f in live.fills.values() if f.order_id == order.id)
+    [order] = [o for live in world.engine._settler.settled.values() for o in live.orders.values() if o.leg == 0]
+    fills = tuple(f for live in world.engine._settler.settled.values() for f in live.fills.values() if f.order_id == order.id)
     again = OrderReport(order_id=order.id, feed="a", kind=ReportKind.DONE, at_ns=world.now_ns, fills=fills + fills)
     assert world.engine.on_report(again, world.now_ns) == []
     assert world.engine.pnl(world.now_ns) == before
@@ -206,11 +206,11 @@ def test_an_order_of_somebody_else_is_reported_and_not_touched(world):
 def test_not_found_is_final_only_past_deadline_and_skew(world):
     cheap_and_dear(world)
     world.take(BUY, SELL)
-    order = next(iter(next(iter(world.engine._live.values())).orders.values()))
+    order = next(iter(next(iter(world.engine._settler.live.values())).orders.values()))
     report = OrderReport(order_id=order.id, feed="a", kind=ReportKind.NOT_FOUND, at_ns=world.now_ns)
     assert world.engine.on_report(report, order.deadline_ns + SECOND) == []
     world.engine.on_report(report, order.deadline_ns + SECOND + 1)
-    assert next(iter(world.engine._live.values())).orders[order.id].state is OrderState.NOT_FOUND
+    assert next(iter(world.engine._settler.live.values())).orders[order.id].state is OrderState.NOT_FOUND
 
 
 def test_a_rejected_leg_lets_the_other_go_back(tmp_path):

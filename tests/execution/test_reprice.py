@@ -54,7 +54,7 @@ def test_what_the_detector_found_is_found_again(markets, strategy):
         opportunities = seen(dice, markets, strategy)
         for world, chance in opportunities:
             found += 1
-            repriced = world.engine._reprice(chance, START)
+            repriced = world.engine._reprice(chance, world.config.limits, START)
             planned, again = chance.legs, repriced.legs
             assert [leg.quantity for leg in again] == [leg.quantity for leg in planned], chance.identity
             assert [leg.limit_price for leg in again] == [leg.limit_price for leg in planned]
@@ -78,7 +78,7 @@ def test_legs_of_a_ring_shrink_in_proportion():
         leg("a", Side.BUY, "2", "0.10", "ETH-BTC"),
         leg("a", Side.SELL, "2", "11.00", "ETH-USDT"),
     )
-    repriced = world.engine._reprice(opportunity(world.now_ns, *planned), world.now_ns)
+    repriced = world.engine._reprice(opportunity(world.now_ns, *planned), world.config.limits, world.now_ns)
     # 1.005 of 2 ETH are left: half of each, and whole lots of 0.001, 0.01 and 0.001.
     assert [leg.quantity for leg in repriced.legs] == [Decimal("0.1"), Decimal(1), Decimal("1.005")]
 

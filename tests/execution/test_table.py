@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from arbkube.execution.config import Rules
 from arbkube.execution.engine import Engine
 from arbkube.execution.model import Fill, Intent, IntentOutcome, IntentState, Order, OrderState, Purpose
 from arbkube.execution.protocols import Closed, Record, Submit
-from arbkube.execution.settlement import UNWIND_ATTEMPTS, Live, judge, opening
-from arbkube.execution.states import TABLE, Action, IntentEvent
+from arbkube.execution.settling.intents import UNWIND_ATTEMPTS, judge
+from arbkube.execution.settling.live import Live
+from arbkube.execution.settling.states import INTENT_TABLE, Action, IntentEvent
 from arbkube.market.instruments import Side
 from arbkube.resources.kinds import LegOrder, PartialPolicy
 from tests.execution.world import SECOND, START, batch, config, leg
@@ -30,12 +32,12 @@ def documented() -> list[tuple[str, str, str, str, str]]:
 def test_the_document_and_the_code_hold_the_same_table():
     code = [
         (state.value, event.value, step.state.value, step.outcome.value if step.outcome else "", step.action.value)
-        for (state, event), step in TABLE.items()
+        for (state, event), step in INTENT_TABLE.items()
     ]
     assert documented() == code
 
 
-def live_intent(state: IntentState) -> Live:
+def live_intent(state: IntentState, rules: Rules) -> Live:
     return Live(
         Intent(
             id="i" * 32,
@@ -48,12 +50,13 @@ def live_intent(state: IntentState) -> Live:
             profit_asset="USDT",
             expected_profit=Decimal(1),
             state=state,
-        )
+        ),
+        rules,
     )
 
 
 def add(live: Live, index: int, filled: str, purpose: Purpose = Purpose.OPEN, state: OrderState | None = None) -> None:
-    order = opening(live.intent, index, Decimal(2), SECOND, START)
+    order = live.opening(index, Decimal(2), START)
     attempt = len(live.orders)
     side = order.side.opposite if purpose is Purpose.UNWIND else order.side
     order = replace(
@@ -84,22 +87,26 @@ def add(live: Live, index: int, filled: str, purpose: Purpose = Purpose.OPEN, st
 
 def scene(state: IntentState, event: IntentEvent) -> tuple[Engine, Live]:
     """An engine with one intent whose orders amount to `event`."""
-    sequential = event is IntentEvent.LEG_FILLED
-    completing = event is IntentEvent.UNEVEN_COMPLETABLE
+    halting = event in (IntentEvent.HALTED, IntentEvent.HALTED_COMPLETABLE)
+    sequential = event is IntentEvent.LEG_FILLED or halting
+    completing = event in (IntentEvent.UNEVEN_COMPLETABLE, IntentEvent.HALTED_COMPLETABLE)
     engine = Engine(
         config(
             legs=LegOrder.SEQUENTIAL if sequential else LegOrder.SIMULTANEOUS,
             on_partial=PartialPolicy.COMPLETE if completing else PartialPolicy.UNWIND,
         )
     )
-    live = live_intent(state)
-    live.unwinding_since_ns = NOW
+    engine.believe(not halting)
+    live = live_intent(state, engine._situation.rules)
+    live.reducing_since_ns = NOW
     if event is not IntentEvent.WAITING:
         for feed in "ab":
             engine.on_batch(batch(feed, NOW, bids=(("101.00", "5"),), asks=(("101.10", "5"),)), NOW)
     fills = {
         IntentEvent.PENDING: ("2", None),
         IntentEvent.LEG_FILLED: ("2", None),
+        IntentEvent.HALTED: ("2", None),
+        IntentEvent.HALTED_COMPLETABLE: ("2", None),
         IntentEvent.NOTHING: ("0", "0"),
         IntentEvent.EVEN: ("1", "1"),
         IntentEvent.DUST: ("1.002", "1"),
@@ -117,16 +124,16 @@ def scene(state: IntentState, event: IntentEvent) -> tuple[Engine, Live]:
     if event is IntentEvent.EXHAUSTED:
         for _ in range(UNWIND_ATTEMPTS):
             add(live, 0, "0", Purpose.UNWIND, OrderState.MISSED)
-    engine._live[live.intent.id] = live
+    engine._settler.live[live.intent.id] = live
     return engine, live
 
 
 @pytest.mark.parametrize(("state", "event", "after", "outcome", "action"), documented())
 def test_every_row_does_what_it_says(state, event, after, outcome, action):
     engine, live = scene(IntentState(state), IntentEvent(event))
-    found, proposed = judge(live, engine._rules, engine.accounts.books, NOW)
+    found, proposed = judge(live, engine._situation, NOW)
     assert found.value == event
-    effects = engine._advance(live, NOW)
+    effects = engine._settler._advance(live, NOW)
     assert live.intent.state is IntentState(after)
     assert live.intent.outcome == (IntentOutcome(outcome) if outcome else None)
     sent = [effect.order for effect in effects if isinstance(effect, Submit)]
@@ -139,7 +146,7 @@ def test_every_row_does_what_it_says(state, event, after, outcome, action):
         assert kinds.index(Record) < kinds.index(Submit)
         first = next(effect for effect in effects if isinstance(effect, Record))
         assert {order.id for order in sent} <= {order.id for order in first.orders}
-    assert (action == "Wait") == (live.intent.id in engine._wait_ns)
+    assert (action == "Wait") == (live.intent.id in engine._settler._wait_ns)
     assert bool(outcome) == any(isinstance(effect, Closed) for effect in effects)
 
 
@@ -150,7 +157,7 @@ def reducing(order: Order, live: Live) -> bool:
 
 def test_an_unwind_goes_back_within_max_loss_of_the_legs_limit():
     engine, live = scene(IntentState.WORKING, IntentEvent.UNEVEN)
-    _, (order,) = judge(live, engine._rules, engine.accounts.books, NOW)
+    _, (order,) = judge(live, engine._situation, NOW)
     assert reducing(order, live)
     assert order.quantity == 1
     assert order.limit_price == Decimal("99.50")
@@ -158,7 +165,7 @@ def test_an_unwind_goes_back_within_max_loss_of_the_legs_limit():
 
 def test_a_completion_is_the_missing_part_within_max_loss():
     engine, live = scene(IntentState.WORKING, IntentEvent.UNEVEN_COMPLETABLE)
-    _, (order,) = judge(live, engine._rules, engine.accounts.books, NOW)
+    _, (order,) = judge(live, engine._situation, NOW)
     assert not reducing(order, live)
     assert (order.leg, order.quantity) == (1, Decimal(1))
     assert order.limit_price == Decimal("100.50")  # 101 less 50 bps is 100.495: a tick inside

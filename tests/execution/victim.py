@@ -19,7 +19,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from arbkube.execution.driver import Driver
+from arbkube.execution.driver import Driver, believed
 from arbkube.execution.engine import Engine
 from arbkube.execution.paper import PaperBroker
 from arbkube.execution.protocols import LeaseLost
@@ -49,9 +49,7 @@ class Victim:
         for name in ("write", "note", "accept", "settle", "acquire_lease"):
             setattr(self.store, name, self.between(getattr(self.store, name)))
         # The seed of the paper venues stays: they remember, only the executor dies.
-        self.broker = PaperBroker(
-            paper=settings.execution.paper, markets=settings.markets, max_age_ns=settings.max_age_ns, seed=1, ledger=self.store
-        )
+        self.broker = PaperBroker(settings, seed=1, ledger=self.store)
         submit, due = self.between(self.broker.submit), self.broker.due
 
         def said_submit(order: Any, now_ns: int) -> None:
@@ -73,6 +71,7 @@ class Victim:
             broker=self.broker,
             holder=str(os.getpid()),
             monotonic_ns=time.monotonic_ns,
+            doubt=believed,
             lease_ttl_ns=LEASE_TTL_NS,
         )
 

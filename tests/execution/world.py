@@ -8,9 +8,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec.structs import replace
+
+from arbkube.control.freshness import Doubt
 from arbkube.detection.model import Leg, Opportunity, identity_of
+from arbkube.execution.config import ExecutorConfig
 from arbkube.execution.driver import Driver, Outcome
-from arbkube.execution.engine import Engine, ExecutorConfig
+from arbkube.execution.engine import Engine
+from arbkube.execution.model import Fill
 from arbkube.execution.paper import PaperBroker
 from arbkube.execution.protocols import Refused
 from arbkube.market.book import Level
@@ -20,6 +26,7 @@ from arbkube.resources.kinds import Detection, Execution, LegOrder, Paper, Paper
 from arbkube.resources.scalars import Bps, Duration
 from arbkube.risk.limits import Limits
 from arbkube.storage.executor import SqliteExecutorStore
+from arbkube.storage.rows import struct
 
 SECOND = 10**9
 MS = 10**6
@@ -80,11 +87,10 @@ def config(
         strategy_uid="uid",
         revision="r1",
         profit_asset="USDT",
-        detection=Detection(max_plausible_edge=Bps(plausible)),
+        detection=Detection(),
         execution=Execution(
             legs=legs,
             on_partial=on_partial,
-            max_loss=Bps(max_loss),
             paper=Paper(
                 latency=Duration(latency),
                 reject_rate=Decimal(reject_rate),
@@ -92,10 +98,14 @@ def config(
                 balances=tuple(PaperBalance(feed=f, asset=a, amount=Decimal(v)) for (f, a), v in balances.items()),
             ),
         ),
-        limits=limits or Limits(),
+        limits=replace(
+            limits or Limits(),
+            max_loss=Bps(max_loss),
+            max_plausible_edge=Bps(plausible),
+            max_age={m.feed: Duration("2s") for m in markets},
+        ),
         markets=markets,
-        venue_of={m.feed: m.feed for m in markets},
-        max_age_ns={m.feed: 2 * SECOND for m in markets},
+        venue_of={m.feed: f"venue-{m.feed}" for m in markets},
     )
 
 
@@ -181,15 +191,16 @@ class World:
         self.config = settings
         self.store = SqliteExecutorStore(path)
         self.engine = Engine(settings)
-        self.broker = PaperBroker(
-            paper=settings.execution.paper,
-            markets=settings.markets,
-            max_age_ns=settings.max_age_ns,
-            seed=seed,
-            ledger=self.store,
-        )
+        self.broker = PaperBroker(settings, seed=seed, ledger=self.store)
+        self.doubt: Doubt | None = None
+        """Why the control server is not believed."""
         self.driver = Driver(
-            engine=self.engine, journal=self.store, broker=self.broker, holder=holder, monotonic_ns=lambda: self.now_ns
+            engine=self.engine,
+            journal=self.store,
+            broker=self.broker,
+            holder=holder,
+            monotonic_ns=lambda: self.now_ns,
+            doubt=lambda _: self.doubt,
         )
         self.outcomes: list[Outcome] = []
 
@@ -226,5 +237,20 @@ class World:
     def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self.store.database.read(sql, *parameters)]
 
+    def booked(self) -> list[Fill]:
+        """Every fill of the journal, oldest first."""
+        return booked(self.store)
+
     def intents(self) -> list[tuple[Any, ...]]:
         return self.rows("SELECT state, outcome, reason FROM intents ORDER BY created_ns, id")
+
+
+def booked(store: SqliteExecutorStore) -> list[Fill]:
+    """Every fill of a journal, oldest first."""
+    return [struct(row, Fill) for row in store.database.read("SELECT * FROM fills ORDER BY number")]
+
+
+def ledger_fills(store: SqliteExecutorStore) -> list[Fill]:
+    """Every fill of the paper venues, oldest first."""
+    rows = store.database.read("SELECT document FROM paper_fills ORDER BY number")
+    return [msgspec.json.decode(row["document"], type=Fill) for row in rows]

@@ -184,8 +184,8 @@ def test_max_position_counts_one_leg_alone():
 
 
 def test_exposure_by_venue():
-    assert verdict(fresh(Limits(max_exposure_by_venue={"a": Decimal("299.39")}))) == "MaxExposureByVenue"
-    assert verdict(fresh(Limits(max_exposure_by_venue={"a": Decimal("299.40"), "zz": Decimal(0)}))) is None
+    assert verdict(fresh(Limits(max_exposure_by_venue={"venue-a": Decimal("299.39")}))) == "MaxExposureByVenue"
+    assert verdict(fresh(Limits(max_exposure_by_venue={"venue-a": Decimal("299.40"), "zz": Decimal(0)}))) is None
 
 
 def test_exposure_by_asset():
@@ -229,7 +229,7 @@ def test_an_unrealised_loss_counts():
     world = fresh(Limits(max_daily_loss=Decimal(10)))
     world.engine.accounts.inventory.moved[("a", "USDT")] = Decimal(-1000)
     world.engine.accounts.inventory.moved[("a", "BTC")] = Decimal(10)
-    assert world.engine._lost_today(world.now_ns) == 2  # worth 998
+    assert world.engine._books.lost_today(world.now_ns) == 2  # worth 998
     world.book("a", bids=(("98.90", "5"),), asks=(("99.90", "9"),))
     assert verdict(world) == "MaxDailyLoss"
 

@@ -134,5 +134,9 @@ def test_retention_deletes_in_bounded_chunks(tmp_path):
 
 
 def test_migrations_ship_with_the_package():
-    assert [name for kind in KINDS for name, _ in migrations(kind)] == ["0001_journal.sql", "0001_sightings.sql"]
+    assert [name for kind in KINDS for name, _ in migrations(kind)] == [
+        "0001_journal.sql",
+        "0002_control.sql",
+        "0001_sightings.sql",
+    ]
     assert Path(module.__file__).parent.joinpath("migrations").is_dir()

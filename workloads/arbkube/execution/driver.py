@@ -3,9 +3,12 @@
 For: the loop that executor pod and replay share. May not: decide anything about trading, or read a clock but the monotonic one
 it was given.
 
-A `Submit` is performed only when every `Record` before it is durable. A new intent that cannot be journaled is dropped with its
-orders, and the engine is told. Any other record that cannot be journaled stays at the head of the line, everything after it
-waits, Opens are refused, and the line is tried again every `RETRY_NS`: nothing is sent that is not written down.
+A `Submit` is performed only when every `Record` before it is durable. A new intent that cannot be journaled is dropped with
+its orders, and the engine is told. Any other record that cannot be journaled stays at the head of the line, everything after
+it waits, Opens are refused, and the line is tried again every `RETRY_NS`: nothing is sent that is not written down.
+
+Right before an Open is sent halts and belief in the control server are asked once more, whatever held when it was decided:
+after `on_halts` has returned, no Open that it forbids is sent. Complete, Unwind and Flatten never ask.
 
 The lease is renewed at a third of its time. Before each send its monotonic deadline is checked, which lies a tenth of its time
 before the moment a successor may take it. A lease that another holder took raises LeaseLost: stop and start anew.
@@ -16,9 +19,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from arbkube.control.halts import Entry, Halt
+from arbkube.control.protocol import Epoch
 from arbkube.detection.model import Opportunity
-from arbkube.execution.engine import REMEMBER_NS, Engine
-from arbkube.execution.model import Order
+from arbkube.execution.config import ExecutorConfig
+from arbkube.execution.engine import Engine
+from arbkube.execution.model import Order, Purpose
 from arbkube.execution.protocols import (
     Announce,
     Broker,
@@ -28,21 +34,29 @@ from arbkube.execution.protocols import (
     Journal,
     JournalUnavailable,
     Query,
+    Raise,
     Record,
     Refused,
+    RejectReason,
     Snapshot,
     Submit,
 )
+from arbkube.execution.settling.settler import REMEMBER_NS
 from arbkube.market.frames import FrameBatch
 from arbkube.risk.gates import RefusalReason
+from arbkube.risk.limits import Limits
 
 RETRY_NS = 500_000_000
 LEASE_TTL_NS = 5_000_000_000
 NOTE_EVERY_NS = 1_000_000_000
 MAX_NOTES = 100
 
-Outcome = Announce | Closed | Refused | Snapshot
+Outcome = Announce | Closed | Refused | Snapshot | Raise
 """What a caller may want to publish, count or log."""
+
+
+def believed(_monotonic_ns: int) -> None:
+    """For a replay: it has no control server, so there is none to doubt."""
 
 
 class Driver:
@@ -54,14 +68,19 @@ class Driver:
         broker: Broker,
         holder: str,
         monotonic_ns: Callable[[], int],
+        doubt: Callable[[int], object | None],
         lease_ttl_ns: int = LEASE_TTL_NS,
     ) -> None:
-        """`holder` names this process, never two of them. `monotonic_ns` is a monotonic clock (virtual in a replay)."""
+        """`holder` names this process, never two of them. `monotonic_ns` is a monotonic clock (virtual in a replay).
+
+        `doubt` says at a monotonic time why the control server is not believed, or None: `Freshness.doubt`.
+        """
         self._engine = engine
         self._journal = journal
         self._broker = broker
         self._holder = holder
         self._monotonic_ns = monotonic_ns
+        self._doubt = doubt
         self._ttl_ns = lease_ttl_ns
         self._lease_until_ns = 0
         self._renew_ns = 0
@@ -88,18 +107,53 @@ class Driver:
         """New books. Orders that arrived before them are executed on the old ones first."""
         outcomes = self._hear(now_ns)
         self._broker.on_batch(batch, now_ns)
+        self._tell(now_ns)
         return outcomes + self._perform(self._engine.on_batch(batch, now_ns), now_ns)
 
     def on_opportunity(self, opportunity: Opportunity, now_ns: int) -> list[Outcome]:
-        self._engine.lease_valid = self._may_send()
-        self._engine.journal_writable = not self._line and now_ns >= self._broker_retry_ns
+        self._tell(now_ns)
         return self._perform(self._engine.on_opportunity(opportunity, now_ns), now_ns)
+
+    def on_halts(self, entries: Iterable[Entry], now_ns: int) -> list[Outcome]:
+        """Take entries of the halt log in, any number of times. In force when this returns, and on their way to the disk."""
+        self._tell(now_ns)
+        return self._perform(self._engine.on_halts(entries, now_ns), now_ns)
+
+    def on_epoch(self, epoch: Epoch, now_ns: int) -> list[Outcome]:
+        """The control server answers under this epoch: before it is believed, and after its halts were heard."""
+        return self._perform(self._engine.on_epoch(epoch, now_ns), now_ns)
+
+    def reconfigure(self, config: ExecutorConfig, now_ns: int) -> list[Outcome]:
+        """Decide under another configuration, or other markets, from now on; what is under way goes on under its own.
+
+        Raises ValueError, with nothing changed, where a field differs that takes a restart.
+        """
+        effects = self._engine.reconfigure(config, now_ns)
+        self._broker.reconfigure(config)
+        return self._perform(effects, now_ns)
+
+    def limit(self, limits: Limits, now_ns: int) -> list[Outcome]:
+        """Hold other limits from now on, for everything."""
+        effects = self._engine.limit(limits, now_ns)
+        self._broker.reconfigure(self._engine.config)
+        return self._perform(effects, now_ns)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The halt log as this executor knows it: what the control server lacks of it is to be appended there."""
+        return self._engine.entries
+
+    @property
+    def halts(self) -> tuple[Halt, ...]:
+        """The halts in force that concern this strategy."""
+        return self._engine.halts
 
     def on_time(self, now_ns: int) -> list[Outcome]:
         """Call when `next_deadline` has come, or at any time."""
         outcomes = self._hear(now_ns)
         if not self._line:
             # Else nothing that it could want would happen: its timers wait with what waits, lest that grow.
+            self._tell(now_ns)
             outcomes += self._perform(self._engine.on_time(now_ns), now_ns)
         if self._note_ns is not None and now_ns >= self._note_ns:
             self.flush()
@@ -145,6 +199,7 @@ class Driver:
             self.fault, self._broker_retry_ns = str(error), now_ns + RETRY_NS
             return outcomes
         for report in reports:
+            self._tell(now_ns)
             outcomes += self._perform(self._engine.on_report(report, now_ns), now_ns)
         return outcomes
 
@@ -169,15 +224,16 @@ class Driver:
                     break
                 self.fault = ""
             elif isinstance(effect, Submit):
-                if self._may_send():
+                if (reason := self._forbids(effect.order)) is None:
                     self._submit(effect.order, now_ns)
                 else:
-                    self._queue(self._engine.on_not_sent(effect.order, now_ns), outcomes, now_ns)
+                    self._tell(now_ns)
+                    self._queue(self._engine.on_not_sent(effect.order, reason, now_ns), outcomes, now_ns)
             elif isinstance(effect, Query):
                 self._broker.query(effect.order_id, effect.feed, now_ns)
             else:
                 outcomes.append(effect)
-                if not isinstance(effect, Closed):
+                if not isinstance(effect, Closed | Raise):
                     self._note(effect, now_ns)
             self._line.popleft()
         return outcomes
@@ -219,6 +275,23 @@ class Driver:
             self.flush()
         elif self._note_ns is None:
             self._note_ns = now_ns + NOTE_EVERY_NS
+
+    def _tell(self, now_ns: int) -> None:
+        """Tell the engine what only the driver can know, before it decides."""
+        monotonic_ns = self._monotonic_ns()
+        self._engine.lease_valid = self._may_send()
+        self._engine.journal_writable = not self._line and now_ns >= self._broker_retry_ns
+        self._engine.believe(self._doubt(monotonic_ns) is None)
+
+    def _forbids(self, order: Order) -> RejectReason | None:
+        """What speaks against sending an order at this very moment."""
+        if not self._may_send():
+            return RejectReason.LEASE_LOST
+        if order.purpose is not Purpose.OPEN:
+            return None
+        if self._doubt(self._monotonic_ns()) is not None:
+            return RejectReason.CONTROL_DOUBTED
+        return RejectReason.HALTED if self._engine.halted(order) else None
 
     def _may_send(self) -> bool:
         return self._monotonic_ns() < self._lease_until_ns

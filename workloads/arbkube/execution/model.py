@@ -17,7 +17,7 @@ from arbkube.market.instruments import Side
 
 
 class Purpose(StrEnum):
-    """Why an order is sent. Only `Open` may increase risk; the other two may only reduce exposure."""
+    """Why an order is sent. Only `Open` may increase risk, and only it asks for halts; the others may only reduce exposure."""
 
     OPEN = "Open"
     """A leg of an opportunity."""
@@ -25,6 +25,8 @@ class Purpose(StrEnum):
     """What a leg is missing of what the others filled."""
     UNWIND = "Unwind"
     """Back to the position before the intent."""
+    FLATTEN = "Flatten"
+    """Back to the target inventory, because a halt asks for it."""
 
 
 class IntentState(StrEnum):
@@ -36,6 +38,8 @@ class IntentState(StrEnum):
     """An unequal fill is being completed."""
     UNWINDING = "Unwinding"
     """What was filled is being reversed."""
+    FLATTENING = "Flattening"
+    """Of a Flatten: holdings are being brought back to target."""
     DONE = "Done"
     """Every leg filled as intended, or nothing was filled at all; see the outcome."""
     STUCK = "Stuck"
@@ -53,6 +57,10 @@ class IntentOutcome(StrEnum):
     """Unequal, and reversed."""
     MISSED = "Missed"
     """Nothing was filled."""
+    FLATTENED = "Flattened"
+    """Of a Flatten: every holding is at its target."""
+    LIFTED = "Lifted"
+    """Of a Flatten: its halt was cleared before the target was reached."""
     RESIDUAL = "Residual"
     """Settled but for dust below the venue's minimum, which stays booked."""
     STUCK = "Stuck"
@@ -114,25 +122,34 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     state: OrderState
     filled: Decimal = Decimal(0)
     reason: str = ""
+    budget: Decimal = Decimal(0)
+    """Of a Flatten's order: the most it can lose against the mark it was sent at, in the profit asset."""
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """The decision to take one opportunity, journaled before any of its orders is sent."""
+    """The decision to take one opportunity, or to obey one halt's Flatten, journaled before any of its orders is sent."""
 
     id: str
     opportunity_id: str
+    """Of a Flatten: the halt's id."""
     identity: str
     strategy: str
     revision: str
     created_ns: int
     legs: tuple[Leg, ...]
-    """As re-priced on the executor's own books: what is meant to be filled. A refused one has the opportunity's."""
+    """As re-priced on the executor's own books: what is meant to be filled. A refused one has the opportunity's.
+    Of a Flatten: what brings each holding back that a market of its venue can trade."""
     profit_asset: str
     expected_profit: Decimal
+    """Of a Flatten: its budget, which it may lose at most, below zero."""
     state: IntentState
     outcome: IntentOutcome | None = None
     reason: str = ""
     closed_ns: int | None = None
+
+
+FLATTEN = "Flatten:"
+"""What the identity of a Flatten begins with; its halt's id follows."""
 
 
 def intent_id(strategy_uid: str, opportunity_id: str) -> str:

@@ -14,7 +14,6 @@ levels is not kept over a restart: by then the book has moved on.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
 from decimal import Decimal
 from enum import StrEnum
 from random import Random
@@ -22,13 +21,13 @@ from typing import Protocol
 
 import msgspec
 
+from arbkube.execution.config import ExecutorConfig
 from arbkube.execution.model import Fill, Order, OrderState
 from arbkube.execution.protocols import JournalUnavailable, OrderReport, RejectReason, ReportKind
 from arbkube.execution.reprice import within
 from arbkube.market.frames import BookFrame, FrameBatch
 from arbkube.market.instruments import Market, MarketKey, MarketType, Side
-from arbkube.resources.kinds import Paper
-from arbkube.risk.inventory import Inventory, fee_of, trade_flows
+from arbkube.risk.inventory import Holding, Inventory, fee_of, trade_flows
 from arbkube.risk.marks import LatestBooks, position_asset
 from arbkube.risk.money import exactly
 
@@ -70,24 +69,22 @@ class PaperLedger(Protocol):
     def find(self, order_id: str) -> PaperOrder | None:
         """An order by id, or None."""
 
-    def fills(self) -> Iterable[Fill]:
-        """Every fill, oldest first."""
+    def moved(self) -> dict[Holding, Decimal]:
+        """What all fills have moved, by feed and asset."""
 
 
 class PaperBroker:
-    def __init__(
-        self, *, paper: Paper, markets: tuple[Market, ...], max_age_ns: dict[str, int], seed: int, ledger: PaperLedger
-    ) -> None:
+    def __init__(self, config: ExecutorConfig, *, seed: int, ledger: PaperLedger) -> None:
         """Knows nothing of the ledger before `resume`."""
-        self._paper = paper
-        self._markets = {market.key: market for market in markets}
-        self._max_age_ns = max_age_ns
+        self._paper = config.execution.paper
+        self._markets = {market.key: market for market in config.markets}
+        self._max_age_ns = config.max_age_ns
         self._seed = seed
         self._ledger = ledger
         self._books = LatestBooks()
         self._taken: dict[MarketKey, dict[tuple[Side, Decimal], tuple[Decimal, Decimal]]] = {}
         """Per market, by side and price of a level: its size when we took from it, and how much we took."""
-        self._account = Inventory({(b.feed, b.asset): b.amount for b in paper.balances}, markets)
+        self._account = Inventory(config.target, config.markets)
         self._arriving: list[tuple[int, int, PaperOrder]] = []
         self._queries: list[tuple[int, int, str, str]] = []
         self._counter = 0
@@ -95,10 +92,16 @@ class PaperBroker:
     @exactly
     def resume(self) -> None:
         """Balances are the paper account's beginning plus every fill of the ledger. Open orders of the ledger go on."""
-        for fill in self._ledger.fills():
-            self._book(fill)
+        self._account.moved.update(self._ledger.moved())
         for order in self._ledger.open_orders():
             self._await(order)
+
+    def reconfigure(self, config: ExecutorConfig) -> None:
+        """Orders on their way keep arrival and fate. A venue goes on to trade what the strategy no longer does."""
+        self._paper = config.execution.paper
+        self._markets |= {market.key: market for market in config.markets}
+        self._max_age_ns = self._max_age_ns | config.max_age_ns
+        self._account.know(self._markets.values())
 
     def submit(self, order: Order, now_ns: int) -> None:
         fate = self._fate(order.id)

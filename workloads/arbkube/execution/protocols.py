@@ -15,9 +15,14 @@ from typing import Protocol
 
 import msgspec
 
+from arbkube.control.freshness import KnownEpoch
+from arbkube.control.halts import Entry
 from arbkube.detection.model import Balances
+from arbkube.execution.config import ExecutorConfig
 from arbkube.execution.model import Fill, Intent, Order
 from arbkube.market.frames import FrameBatch
+from arbkube.risk.accounts import Positions
+from arbkube.risk.daily import RiskDay
 
 
 class EventKind(StrEnum):
@@ -25,8 +30,10 @@ class EventKind(StrEnum):
 
     STARTED = "Started"
     """An executor took the lease and settled what it found."""
+    CONFIGURED = "Configured"
+    """Another revision is decided under from now on, without a restart."""
     STUCK = "Stuck"
-    """An intent could not be unwound: exposure stays booked and a person is needed."""
+    """An intent could not be unwound or flattened: exposure stays booked and a person is needed."""
     LATE_FILL = "LateFill"
     """A fill arrived for an order that had been considered final."""
     UNKNOWN_ORDER = "UnknownOrder"
@@ -53,13 +60,6 @@ class EquityPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Worth of the target inventory: its change is InventoryPnL, kept apart from ArbPnL (cash + residual)."""
 
 
-class RiskDay(msgspec.Struct, frozen=True, kw_only=True):
-    """A UTC day and the ArbPnL it began with."""
-
-    day: str
-    start: Decimal
-
-
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of one durable transaction. Everything but `new_intent` replaces what the journal has under the same key."""
 
@@ -71,6 +71,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Inserted by (feed, trade id); one that is already there is left as it is."""
     events: tuple[Event, ...] = ()
     risk_day: RiskDay | None = None
+    halts: tuple[Entry, ...] = ()
+    """Entries of the halt log, added by id; one that is already there is left as it is."""
+    epoch: KnownEpoch | None = None
 
 
 class Submit(msgspec.Struct, frozen=True):
@@ -110,7 +113,13 @@ class Snapshot(msgspec.Struct, frozen=True):
     equity: EquityPoint
 
 
-Effect = Record | Submit | Query | Announce | Closed | Refused | Snapshot
+class Raise(msgspec.Struct, frozen=True):
+    """This executor set or cleared a halt: in force here and journaled, to be appended to the control server's log."""
+
+    entry: Entry
+
+
+Effect = Record | Submit | Query | Announce | Closed | Refused | Snapshot | Raise
 
 
 class ReportKind(StrEnum):
@@ -135,6 +144,10 @@ class RejectReason(StrEnum):
     """The venue refused for reasons of its own (paper: injected by `rejectRate`)."""
     LEASE_LOST = "LeaseLost"
     """Never sent: the lease ran out between journal and send."""
+    CONTROL_DOUBTED = "ControlDoubted"
+    """Never sent: the control server ceased to be believed between journal and send."""
+    HALTED = "Halted"
+    """Never sent: a halt came between journal and send."""
 
 
 class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +166,9 @@ class Broker(Protocol):
 
     def resume(self) -> None:
         """Go on with what a predecessor left. Called once the lease is held, before anything else: until then it may act."""
+
+    def reconfigure(self, config: ExecutorConfig) -> None:
+        """Go on under another configuration. Orders that were sent keep what they were sent under."""
 
     def submit(self, order: Order, now_ns: int) -> None:
         """Send an order. Called at most once for an id."""
@@ -173,14 +189,20 @@ class Broker(Protocol):
 class JournalState(msgspec.Struct, kw_only=True):
     """What the journal holds when an executor starts."""
 
-    fills: Iterable[Fill]
-    """Every fill ever booked, oldest first; read as it is iterated, once, since there may be many."""
+    positions: Positions
+    """What all fills ever booked come to."""
+    fills: tuple[Fill, ...]
+    """Those of the intents in `unsettled` and `recent`, oldest first."""
     unsettled: tuple[Intent, ...]
     orders: dict[str, tuple[Order, ...]]
     """Orders of each intent in `unsettled` or `recent`."""
     recent: tuple[Intent, ...]
     """Settled lately: a late fill may still arrive for them."""
     risk_day: RiskDay | None
+    halts: tuple[Entry, ...]
+    """Every entry of the halt log ever seen."""
+    epoch: KnownEpoch | None
+    """The newest epoch of the control server that was trusted."""
 
 
 class JournalError(Exception):

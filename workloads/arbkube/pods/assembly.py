@@ -10,7 +10,7 @@ import uuid
 import msgspec
 
 from arbkube.detection.detector import DetectorConfig
-from arbkube.execution.engine import ExecutorConfig
+from arbkube.execution.config import ExecutorConfig
 from arbkube.execution.paper import PaperBroker, PaperLedger
 from arbkube.market.instruments import Market
 from arbkube.plan.documents import StrategyDocument
@@ -48,7 +48,6 @@ def executor_config(document: StrategyDocument, limits: Limits, markets: tuple[M
         limits=limits,
         markets=markets,
         venue_of={name: feed.venue for name, feed in document.feeds.items()},
-        max_age_ns={feed: limits.max_age[feed].ns for feed in document.feeds},
     )
 
 
@@ -67,10 +66,4 @@ def with_limits(spec: ArbStrategySpec, limits: Limits) -> ArbStrategySpec:
 
 def paper_broker(config: ExecutorConfig, ledger: PaperLedger) -> PaperBroker:
     """The strategy's paper broker; what befalls an order depends on the strategy's uid and the order's id alone."""
-    return PaperBroker(
-        paper=config.execution.paper,
-        markets=config.markets,
-        max_age_ns=config.max_age_ns,
-        seed=int(uuid.UUID(config.strategy_uid)),
-        ledger=ledger,
-    )
+    return PaperBroker(config, seed=int(uuid.UUID(config.strategy_uid)), ledger=ledger)

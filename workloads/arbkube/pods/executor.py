@@ -22,8 +22,9 @@ from arbkube.control.follower import Problem
 from arbkube.control.halts import Entry
 from arbkube.control.protocol import Health
 from arbkube.detection.model import Balances, Sighting
+from arbkube.execution.config import ExecutorConfig
 from arbkube.execution.driver import Driver, Outcome
-from arbkube.execution.engine import Engine, ExecutorConfig
+from arbkube.execution.engine import Engine
 from arbkube.execution.model import IntentState
 from arbkube.execution.protocols import Announce, Closed, JournalUnavailable, LeaseLost, Refused
 from arbkube.market.announcement import decode_markets
@@ -242,6 +243,7 @@ class ExecutorPod:
                 broker=self._broker,
                 holder=f"{self.pod.arguments.name}:{os.getpid()}:{time.time_ns()}",
                 monotonic_ns=time.monotonic_ns,
+                doubt=self.guard.freshness.doubt,
             )
             try:
                 return driver, driver.start(self.pod.now_ns())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from arbkube.execution.config import ExecutorConfig
 from arbkube.execution.model import Order
 from arbkube.execution.protocols import Broker, OrderReport, ReportKind
 from arbkube.market.frames import FrameBatch
@@ -29,6 +30,9 @@ class MeteredBroker:
 
     def resume(self) -> None:
         self._broker.resume()
+
+    def reconfigure(self, config: ExecutorConfig) -> None:
+        self._broker.reconfigure(config)
 
     def submit(self, order: Order, now_ns: int) -> None:
         self.sent += 1

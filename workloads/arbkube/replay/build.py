@@ -12,7 +12,7 @@ from decimal import Decimal
 import msgspec
 
 from arbkube.detection.detector import Detector
-from arbkube.execution.driver import Driver
+from arbkube.execution.driver import Driver, believed
 from arbkube.execution.engine import Engine
 from arbkube.market.instruments import Fees, Instrument, Market, MarketType
 from arbkube.plan.documents import StrategyDocument
@@ -170,7 +170,7 @@ def _strategy(document: StrategyDocument, setups: Mapping[str, FeedSetup], clock
     detector, engine = Detector(detector_config(document, document.limits, markets)), Engine(config)
     store = SqliteExecutorStore(":memory:")
     broker = paper_broker(config, store)
-    driver = Driver(engine=engine, journal=store, broker=broker, holder="replay", monotonic_ns=clock)
+    driver = Driver(engine=engine, journal=store, broker=broker, holder="replay", monotonic_ns=clock, doubt=believed)
     return ReplayStrategy(
         name=document.strategy, feeds=list(document.feeds), detector=detector, engine=engine, driver=driver, store=store
     )

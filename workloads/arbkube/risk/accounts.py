@@ -31,6 +31,13 @@ class Pnl(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.residual is None else self.cash + self.residual
 
 
+class Positions(msgspec.Struct, frozen=True, kw_only=True):
+    """What fills come to: all that accounts must know of them."""
+
+    moved: dict[Holding, Decimal]
+    last_fill_ns: dict[MarketKey, int]
+
+
 class Accounts:
     """Books, marks and inventory of one executor. `books` is fed and read by its owner, too."""
 
@@ -39,6 +46,16 @@ class Accounts:
         self.marks = Marks(markets, profit_asset)
         self.inventory = Inventory(target, markets)
         self.last_fill_ns: dict[MarketKey, int] = {}
+
+    def value_by(self, markets: tuple[Market, ...], former: tuple[Market, ...], profit_asset: str) -> None:
+        """From now on value by `markets`, and by `former` ones what those do not reach. What is held stays held."""
+        self.marks = Marks(markets, profit_asset, former)
+        self.inventory.know((*markets, *former))
+
+    def take_over(self, positions: Positions) -> None:
+        """Begin with what earlier fills have moved."""
+        self.inventory.moved.update(positions.moved)
+        self.last_fill_ns.update(positions.last_fill_ns)
 
     def book(
         self, key: MarketKey, side: Side, *, price: Decimal, quantity: Decimal, fee: Decimal, fee_asset: str, at_ns: int

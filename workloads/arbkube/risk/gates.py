@@ -6,7 +6,7 @@ the one the user reads. May not: do I/O, read a clock, or judge an order that on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
@@ -23,12 +23,16 @@ from arbkube.risk.limits import Limits
 class RefusalReason(StrEnum):
     """Why an opportunity did not become an intent. The same words stand in the journal, metrics, reports and docs."""
 
+    CONTROL_DOUBTED = "ControlDoubted"
+    """The control server has not answered for a second, or is not seeded: nobody can say that nothing is halted."""
+    HALTED = "Halted"
+    """A halt in force covers the strategy or the venue of a leg."""
     LEASE_LOST = "LeaseLost"
     """This executor's lease has run out or is held by another: it may send nothing."""
     JOURNAL_UNAVAILABLE = "JournalUnavailable"
     """The journal could not be written (disk full, read-only, locked); nothing was sent."""
     OTHER_REVISION = "OtherRevision"
-    """It was decided under another configuration than this executor's."""
+    """It was decided under a configuration that this executor neither holds nor has just left."""
     UNKNOWN_MARKET = "UnknownMarket"
     """A leg names a market that this executor has no rules and fees for."""
     EXPIRED = "Expired"
@@ -83,15 +87,16 @@ class Gathered:
         *,
         now_ns: int,
         opportunity: Opportunity,
+        control_believed: bool,
+        halted: bool,
         lease_valid: bool,
         journal_writable: bool,
-        revision: str,
-        markets: dict[MarketKey, Market],
-        venue_of: dict[str, str],
-        max_age_ns: dict[str, int],
-        expire_after_ns: int,
+        revision_known: bool,
+        tradable: Collection[MarketKey],
+        markets: Mapping[MarketKey, Market],
+        venue_of: Mapping[str, str],
+        max_age_ns: Mapping[str, int],
         exit_edge: Decimal,
-        max_plausible_edge: Decimal,
         limits: Limits,
         live_identities: frozenset[str],
         reprice: Callable[[Opportunity], Repriced],
@@ -101,15 +106,16 @@ class Gathered:
     ) -> None:
         self.now_ns = now_ns
         self.opportunity = opportunity
+        self.control_believed = control_believed
+        self.halted = halted
         self.lease_valid = lease_valid
         self.journal_writable = journal_writable
-        self.revision = revision
+        self.revision_known = revision_known
+        self.tradable = tradable
         self.markets = markets
         self.venue_of = venue_of
         self.max_age_ns = max_age_ns
-        self.expire_after_ns = expire_after_ns
         self.exit_edge = exit_edge
-        self.max_plausible_edge = max_plausible_edge
         self.limits = limits
         self.live_identities = live_identities
         self.books = accounts.books
@@ -179,6 +185,14 @@ class Gathered:
 Check = Callable[[Gathered], RefusalReason | None]
 
 
+def control_believed(g: Gathered) -> RefusalReason | None:
+    return None if g.control_believed else RefusalReason.CONTROL_DOUBTED
+
+
+def not_halted(g: Gathered) -> RefusalReason | None:
+    return RefusalReason.HALTED if g.halted else None
+
+
 def lease_held(g: Gathered) -> RefusalReason | None:
     return None if g.lease_valid else RefusalReason.LEASE_LOST
 
@@ -187,17 +201,18 @@ def journal_writable(g: Gathered) -> RefusalReason | None:
     return None if g.journal_writable else RefusalReason.JOURNAL_UNAVAILABLE
 
 
-def same_revision(g: Gathered) -> RefusalReason | None:
-    return None if g.opportunity.revision == g.revision else RefusalReason.OTHER_REVISION
+def revision_known(g: Gathered) -> RefusalReason | None:
+    return None if g.revision_known else RefusalReason.OTHER_REVISION
 
 
 def markets_known(g: Gathered) -> RefusalReason | None:
-    return None if g.keys and all(key in g.markets for key in g.keys) else RefusalReason.UNKNOWN_MARKET
+    return None if g.keys and all(key in g.tradable for key in g.keys) else RefusalReason.UNKNOWN_MARKET
 
 
 def young_enough(g: Gathered) -> RefusalReason | None:
     age_ns = g.now_ns - g.opportunity.detected_ns
-    return None if -g.expire_after_ns <= age_ns <= g.expire_after_ns else RefusalReason.EXPIRED
+    most_ns = g.limits.expire_after.ns
+    return None if -most_ns <= age_ns <= most_ns else RefusalReason.EXPIRED
 
 
 def identity_free(g: Gathered) -> RefusalReason | None:
@@ -235,7 +250,7 @@ def edge_left(g: Gathered) -> RefusalReason | None:
 
 def edge_plausible(g: Gathered) -> RefusalReason | None:
     repriced = g.repriced
-    most = g.max_plausible_edge * repriced.notional
+    most = g.limits.max_plausible_edge.fraction * repriced.notional
     return RefusalReason.IMPLAUSIBLE_EDGE if repriced.expected_profit > most else None
 
 
@@ -307,9 +322,11 @@ def balance_sufficient(g: Gathered) -> RefusalReason | None:
 
 
 OPEN_GATE: tuple[Check, ...] = (
+    control_believed,  # a halt that nobody can tell of is in force
+    not_halted,
     lease_held,  # may this process send at all
     journal_writable,  # journal first: what cannot be written down is not sent
-    same_revision,  # no intent is decided under two configurations
+    revision_known,  # no intent is decided under two configurations
     markets_known,  # no order without the venue's rules
     young_enough,  # an old chance is somebody else's by now
     identity_free,  # one live intent per identity

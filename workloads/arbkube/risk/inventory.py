@@ -71,6 +71,10 @@ class Inventory:
     def __init__(self, target: dict[Holding, Decimal], markets: Iterable[Market]) -> None:
         self.target = dict(target)
         self.moved: dict[Holding, Decimal] = {}
+        self.know(markets)
+
+    def know(self, markets: Iterable[Market]) -> None:
+        """All markets in which something may be held, in place of those known before."""
         self._perpetuals = [market for market in markets if market.instrument.market is MarketType.PERPETUAL]
         self._perpetual_holdings = {(market.feed, position_asset(market.instrument.symbol)) for market in self._perpetuals}
 

@@ -95,19 +95,17 @@ class _Hop(msgspec.Struct, frozen=True):
 
 
 class Marks:
-    """Values assets in the profit asset. Routes are the shortest ones over the markets given, found once."""
+    """Values assets in the profit asset. Routes are the shortest ones over the markets given, found once.
 
-    def __init__(self, markets: Iterable[Market], profit_asset: str) -> None:
-        markets = tuple(markets)
+    `former` markets, which are no longer traded, are asked where the others know no way: what is held there keeps its worth.
+    """
+
+    def __init__(self, markets: Iterable[Market], profit_asset: str, former: Iterable[Market] = ()) -> None:
+        markets, former = tuple(markets), tuple(former)
         self.profit_asset = profit_asset
-        self._hops: dict[tuple[str, str, bool], list[MarketKey]] = {}
-        for market in markets:
-            base, quote = position_asset(market.instrument.symbol), market.instrument.quote
-            self._hops.setdefault((base, quote, False), []).append(market.key)
-            if market.instrument.market is MarketType.SPOT:
-                self._hops.setdefault((quote, base, True), []).append(market.key)
+        self._maps = [_map_of(markets), _map_of((*markets, *former))] if former else [_map_of(markets)]
         self._routes: dict[str, tuple[_Hop, ...] | None] = {}
-        self._after_fee = {market.key: ONE - market.fees.taker for market in markets}
+        self._after_fee = {market.key: ONE - market.fees.taker for market in (*former, *markets)}
 
     def worth(
         self,
@@ -156,15 +154,31 @@ class Marks:
 
     def _route(self, asset: str) -> tuple[_Hop, ...] | None:
         if asset not in self._routes:
-            self._routes[asset] = self._shortest(asset)
+            found = (_shortest(hops, asset, self.profit_asset) for hops in self._maps)
+            self._routes[asset] = next((route for route in found if route is not None), None)
         return self._routes[asset]
 
-    def _shortest(self, asset: str) -> tuple[_Hop, ...] | None:
-        reached: dict[str, tuple[_Hop, ...]] = {asset: ()}
-        for _ in range(MAX_HOPS):
-            if self.profit_asset in reached:
-                break
-            for (source, target, inverse), keys in self._hops.items():
-                if source in reached and target not in reached:
-                    reached[target] = (*reached[source], _Hop(tuple(keys), inverse))
-        return reached.get(self.profit_asset)
+
+_Map = dict[tuple[str, str, bool], list[MarketKey]]
+"""Hops from asset to asset (inverse or not) and the markets over which they lead."""
+
+
+def _map_of(markets: Iterable[Market]) -> _Map:
+    hops: _Map = {}
+    for market in markets:
+        base, quote = position_asset(market.instrument.symbol), market.instrument.quote
+        hops.setdefault((base, quote, False), []).append(market.key)
+        if market.instrument.market is MarketType.SPOT:
+            hops.setdefault((quote, base, True), []).append(market.key)
+    return hops
+
+
+def _shortest(hops: _Map, asset: str, goal: str) -> tuple[_Hop, ...] | None:
+    reached: dict[str, tuple[_Hop, ...]] = {asset: ()}
+    for _ in range(MAX_HOPS):
+        if goal in reached:
+            break
+        for (source, target, inverse), keys in hops.items():
+            if source in reached and target not in reached:
+                reached[target] = (*reached[source], _Hop(tuple(keys), inverse))
+    return reached.get(goal)

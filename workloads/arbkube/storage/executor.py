@@ -12,11 +12,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 
-from arbkube.execution.model import Fill, Intent, IntentState, Order, OrderState
+from arbkube.control.freshness import KnownEpoch
+from arbkube.control.halts import Entry, decode_entry, encode_entry
+from arbkube.execution.model import Fill, Intent, Order, OrderState
 from arbkube.execution.paper import PaperOrder
 from arbkube.execution.protocols import (
     Announce,
@@ -26,15 +29,16 @@ from arbkube.execution.protocols import (
     LeaseLost,
     Record,
     Refused,
-    RiskDay,
     Snapshot,
 )
+from arbkube.risk.daily import RiskDay
+from arbkube.risk.inventory import Holding
+from arbkube.storage import folding
 from arbkube.storage.database import Database, StorageError
 from arbkube.storage.rows import insert, struct, upsert
 
 KIND = "executor"
 _LEASE = "executor"
-_SETTLED = (IntentState.DONE.value, IntentState.STUCK.value)
 
 
 class SqliteExecutorStore:
@@ -95,21 +99,54 @@ class SqliteExecutorStore:
                 insert(connection, "events", event)
             if record.risk_day is not None:
                 upsert(connection, "risk_days", record.risk_day, "day")
+            connection.executemany(
+                "INSERT INTO halts VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
+                [(entry.id, entry.at_ns, encode_entry(entry).decode()) for entry in record.halts],
+            )
+            if record.epoch is not None:
+                connection.execute(
+                    "INSERT INTO epoch VALUES (1, ?, ?) ON CONFLICT (only) DO UPDATE SET "
+                    "incarnation = excluded.incarnation, number = excluded.number",
+                    (record.epoch.incarnation, record.epoch.number),
+                )
 
     def load(self, recent_since_ns: int) -> JournalState:
-        unsettled = self._intents("state NOT IN (?, ?)", *_SETTLED)
-        recent = self._intents("state IN (?, ?) AND outcome != 'Refused' AND closed_ns >= ?", *_SETTLED, recent_since_ns)
-        orders = {intent.id: self._orders(intent.id) for intent in (*unsettled, *recent)}
+        unsettled = self._intents("state NOT IN ('Done', 'Stuck')")
+        recent = self._intents("state IN ('Done', 'Stuck') AND outcome != 'Refused' AND closed_ns >= ?", recent_since_ns)
+        remembered = [intent.id for intent in (*unsettled, *recent)]
         days = self._read("SELECT * FROM risk_days ORDER BY day DESC LIMIT 1")
+        with self._translated():
+            positions = folding.positions(self.database, folding.FILLS)
         return JournalState(
-            fills=(struct(row, Fill) for row in self._rows("SELECT * FROM fills ORDER BY number")),
+            positions=positions,
+            fills=tuple(fill for intent in remembered for fill in self._fills(intent)),
             unsettled=unsettled,
             recent=recent,
-            orders=orders,
+            orders={intent: self._orders(intent) for intent in remembered},
             risk_day=struct(days[0], RiskDay) if days else None,
+            halts=self.halts(),
+            epoch=self.known_epoch(),
         )
 
+    def halts(self) -> tuple[Entry, ...]:
+        """Every entry of the halt log ever seen, by time and id."""
+        return tuple(decode_entry(row["document"]) for row in self._read("SELECT document FROM halts ORDER BY at_ns, id"))
+
+    def note_halts(self, entries: Iterable[Entry]) -> None:
+        """Remember entries, durably; those that are there already are left as they are."""
+        self.write(Record(halts=tuple(entries)))
+
+    def known_epoch(self) -> KnownEpoch | None:
+        """The newest epoch of the control server that was trusted."""
+        rows = self._read("SELECT * FROM epoch")
+        return struct(rows[0], KnownEpoch) if rows else None
+
+    def note_epoch(self, epoch: KnownEpoch) -> None:
+        """Remember which epoch is trusted now, durably."""
+        self.write(Record(epoch=epoch))
+
     def note(self, effects: Iterable[Refused | Snapshot | Announce]) -> None:
+        """Telemetry, and with it the fold of positions: what a power cut takes of either is made again."""
         with self._write(durable=False) as connection:
             self._assert_lease(connection)
             for effect in effects:
@@ -119,6 +156,7 @@ class SqliteExecutorStore:
                     upsert(connection, "equity", effect.equity, "at_ns")
                 else:
                     _note_balances(connection, effect)
+            folding.fold(self.database, connection)
         with self._translated():
             self.database.checkpoint()
 
@@ -158,9 +196,9 @@ class SqliteExecutorStore:
         rows = self._read("SELECT document FROM paper_orders WHERE id = ?", order_id)
         return msgspec.json.decode(rows[0]["document"], type=PaperOrder) if rows else None
 
-    def fills(self) -> Iterable[Fill]:
-        decoder = msgspec.json.Decoder(Fill)
-        return (decoder.decode(row["document"]) for row in self._rows("SELECT document FROM paper_fills ORDER BY number"))
+    def moved(self) -> dict[Holding, Decimal]:
+        with self._translated():
+            return folding.positions(self.database, folding.PAPER_FILLS).moved
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
@@ -180,10 +218,6 @@ class SqliteExecutorStore:
         with self._translated():
             return self.database.read(sql, *parameters)
 
-    def _rows(self, sql: str) -> Iterator[sqlite3.Row]:
-        with self._translated():
-            yield from self.database.rows(sql)
-
     def _assert_lease(self, connection: sqlite3.Connection) -> None:
         row = connection.execute("SELECT token FROM leases WHERE name = ?", (_LEASE,)).fetchone()
         if row is None or row["token"] != self._token:
@@ -200,6 +234,9 @@ class SqliteExecutorStore:
     def _orders(self, intent: str) -> tuple[Order, ...]:
         rows = self._read("SELECT * FROM orders WHERE intent_id = ? ORDER BY created_ns, leg, rowid", intent)
         return tuple(struct(row, Order) for row in rows)
+
+    def _fills(self, intent: str) -> tuple[Fill, ...]:
+        return tuple(struct(row, Fill) for row in self._read("SELECT * FROM fills WHERE intent_id = ? ORDER BY number", intent))
 
 
 def _note_balances(connection: sqlite3.Connection, effect: Announce) -> None:

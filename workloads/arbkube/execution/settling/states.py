@@ -1,6 +1,6 @@
-"""The life of an intent as a table: state × event → state, outcome, action. `docs/execution.md` holds the same table.
+"""The life of an intent, and of a Flatten, as tables: state × event → state, outcome, action. `docs/execution.md` has the same.
 
-For: the one place that says what follows what; the engine only looks it up. May not: compute or do I/O.
+For: the one place that says what follows what; the settler only looks it up. May not: compute or do I/O.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ class IntentEvent(StrEnum):
     """Legs are filled unevenly; policy, lots and a fresh book allow the missing part to be ordered."""
     UNEVEN = "Uneven"
     """Legs are filled unevenly and can be brought back to even."""
+    HALTED_COMPLETABLE = "HaltedCompletable"
+    """Sequential: a halt or doubt stops the next leg; policy, lots and a fresh book allow the missing part to be ordered."""
+    HALTED = "Halted"
+    """A halt or doubt stops the next leg, or a CancelOpen the completing; what is filled can be brought back to even."""
     WAITING = "Waiting"
     """An unwind is due, but no fresh book offers anything within `maxLoss`, or the last attempt was a moment ago."""
     EXHAUSTED = "Exhausted"
@@ -35,13 +39,33 @@ class IntentEvent(StrEnum):
     """Legs are uneven by less than the venue's minimum order."""
 
 
+class FlattenEvent(StrEnum):
+    """What the orders of a Flatten and the holdings that it covers amount to, judged anew after every report."""
+
+    DUE = "Due"
+    """A holding is off its target, and a fresh book offers something within price and budget."""
+    PENDING = "Pending"
+    """An order's outcome is open, and no other holding is due; or another intent is not settled."""
+    WAITING = "Waiting"
+    """A holding is off its target, but nothing is offered within the bounds, or the last attempt was a moment ago."""
+    FLAT = "Flat"
+    """Every holding is at its target."""
+    DUST = "Dust"
+    """What is off target is below the venue's minimum order."""
+    LIFTED = "Lifted"
+    """Every order is final and the halt has been cleared."""
+    EXHAUSTED = "Exhausted"
+    """What is off target cannot be traded, or time, attempts or the budget are used up."""
+
+
 class Action(StrEnum):
-    """What the engine does on a transition, besides writing it down."""
+    """What the settler does on a transition, besides writing it down."""
 
     NONE = "-"
     SEND_NEXT_LEG = "SendNextLeg"
     SEND_COMPLETE = "SendComplete"
     SEND_UNWIND = "SendUnwind"
+    SEND_FLATTEN = "SendFlatten"
     WAIT = "Wait"
     """Look again when the book or the time has come."""
 
@@ -61,13 +85,15 @@ _W, _C, _U, _D, _S = (
 )
 _E = IntentEvent
 
-TABLE: dict[tuple[IntentState, IntentEvent], Step] = {
+INTENT_TABLE: dict[tuple[IntentState, IntentEvent], Step] = {
     (_W, _E.PENDING): Step(_W, None, Action.NONE),
     (_W, _E.LEG_FILLED): Step(_W, None, Action.SEND_NEXT_LEG),
     (_W, _E.NOTHING): Step(_D, IntentOutcome.MISSED, Action.NONE),
     (_W, _E.EVEN): Step(_D, IntentOutcome.FILLED, Action.NONE),
     (_W, _E.UNEVEN_COMPLETABLE): Step(_C, None, Action.SEND_COMPLETE),
     (_W, _E.UNEVEN): Step(_U, None, Action.SEND_UNWIND),
+    (_W, _E.HALTED_COMPLETABLE): Step(_C, None, Action.SEND_COMPLETE),
+    (_W, _E.HALTED): Step(_U, None, Action.SEND_UNWIND),
     (_W, _E.WAITING): Step(_U, None, Action.WAIT),
     (_W, _E.DUST): Step(_D, IntentOutcome.RESIDUAL, Action.NONE),
     (_C, _E.PENDING): Step(_C, None, Action.NONE),
@@ -84,3 +110,17 @@ TABLE: dict[tuple[IntentState, IntentEvent], Step] = {
     (_U, _E.DUST): Step(_D, IntentOutcome.RESIDUAL, Action.NONE),
 }
 """A fill that arrives in Done or Stuck puts the intent back to Unwinding first: what is booked is judged again."""
+
+_L = IntentState.FLATTENING
+_F = FlattenEvent
+
+FLATTEN_TABLE: dict[tuple[IntentState, FlattenEvent], Step] = {
+    (_L, _F.DUE): Step(_L, None, Action.SEND_FLATTEN),
+    (_L, _F.PENDING): Step(_L, None, Action.WAIT),
+    (_L, _F.WAITING): Step(_L, None, Action.WAIT),
+    (_L, _F.FLAT): Step(_D, IntentOutcome.FLATTENED, Action.NONE),
+    (_L, _F.DUST): Step(_D, IntentOutcome.RESIDUAL, Action.NONE),
+    (_L, _F.LIFTED): Step(_D, IntentOutcome.LIFTED, Action.NONE),
+    (_L, _F.EXHAUSTED): Step(_S, IntentOutcome.STUCK, Action.NONE),
+}
+"""A fill that arrives in Done or Stuck puts the Flatten back to Flattening first."""
