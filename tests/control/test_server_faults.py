@@ -269,10 +269,14 @@ async def test_an_answer_cut_anywhere_is_no_answer(server: ControlServer) -> Non
 async def test_an_answer_to_an_older_question_is_no_answer(server: ControlServer) -> None:
     writer = server.writer()
     async with Way(server) as way, listening(server.link(url=way.url)) as pod:
-        for number in range(1, 6):
-            epoch = await seed(writer, number)
-            known_ns = time.monotonic_ns()
+        await until(lambda: pod.heard)
+        epoch = await seed(writer, 1)
+        for number in range(2, 7):
+            await until(lambda epoch=epoch: pod.last.epoch == epoch)  # type: ignore[misc]
             way.repeat = True
+            epoch = msgspec.structs.replace(epoch, number=number)
+            server.admin.set("epoch", msgspec.json.encode(epoch))  # and nothing is said, so that the next question is later
+            known_ns = time.monotonic_ns()
             await until(lambda: not way.repeat)
             await until(lambda epoch=epoch: pod.heard and pod.last.epoch == epoch)  # type: ignore[misc]
             assert all(snapshot.epoch == epoch for snapshot in pod.heard if snapshot.asked_ns > known_ns)

