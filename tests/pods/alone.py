@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from arbkube.control.protocol import ACK_PREFIX, Ack, Ref
 from arbkube.market.announcement import MarketsAnnouncement, encode_markets
 from arbkube.market.instruments import FeeAsset, Fees, Instrument, Market, MarketType
+from arbkube.plan.planning import Role
 from arbkube.simulator.listings import listing
 from tests.cli.running import environment, eventually, fetch
 from tests.conftest import Valkey
@@ -24,16 +30,29 @@ FREE = Fees(maker=Decimal(0), taker=Decimal(0), charged_in=FeeAsset.QUOTE, sourc
 class Alone:
     """A pod's process; its name is that of its workload where nothing else is said."""
 
-    def __init__(self, folder: Path, valkey: Valkey, publisher: Publisher, workload: str, name: str, *, url: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        valkey: Valkey,
+        publisher: Publisher,
+        workload: str,
+        name: str,
+        *,
+        url: str = "",
+        simulator: str = "",
+    ) -> None:
         self.name = name
         self.valkey = valkey
         [wanted] = [found for found in publisher.plan.workloads if found.name == workload]
         self.log = folder / f"{name}.log"
         options = ["--name", name, "--workload", workload, "--shape", wanted.shape, "--document", wanted.document]
-        servers = ["--bus", url or valkey.url, "--control", url or valkey.url, "--credentials", str(valkey.credentials)]
+        options += ["--bus", url or valkey.url, "--control", url or valkey.url, "--credentials", str(valkey.credentials)]
+        options += ["--state", str(folder), "--simulator", simulator]
+        if wanted.role is Role.SIMULATOR:
+            options += ["--port", simulator.rsplit(":", 1)[1]]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "arbkube.pods", wanted.role.lower(), *options, *servers, "--state", str(folder)],
+                [sys.executable, "-m", "arbkube.pods", wanted.role.lower(), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -56,6 +75,26 @@ class Alone:
         found: dict[str, Any] = eventually(seen, f"{self.name} ready: {ready}", 20)
         return found
 
+    def ack(self) -> Ack | None:
+        """What it holds, while it says so."""
+        said = self.valkey.client.get(ACK_PREFIX + self.name)
+        return msgspec.json.decode(said, type=Ack) if isinstance(said, bytes) else None
+
+    def acked(self, seen: Callable[[Ack], bool], what: str, within: float = 15) -> Ack:
+        """Its ack, once it is as wanted."""
+
+        def found() -> Ack | None:
+            assert self.process.poll() is None, self.log.read_text()
+            ack = self.ack()
+            return ack if ack is not None and seen(ack) else None
+
+        ack: Ack = eventually(found, f"{self.name}: {what}", within)
+        return ack
+
+    def runs(self, ref: Ref, within: float = 15) -> Ack:
+        """Its ack, once it runs this revision."""
+        return self.acked(lambda ack: ack.running == ref, f"runs {ref}", within)
+
     def reason(self) -> str:
         """Why it is not ready."""
         code, text = fetch(self.wait(ready=False)["port"], "/readyz")
@@ -72,13 +111,36 @@ class Starter:
     """Starts pods in one folder and ends those that a test left running."""
 
     def __init__(self, folder: Path, valkey: Valkey, publisher: Publisher) -> None:
-        self._folder, self._valkey, self._publisher = folder, valkey, publisher
-        self.started: list[Alone] = []
+        self.folder = folder
+        self._valkey, self._publisher = valkey, publisher
+        self._simulator = f"http://127.0.0.1:{_free_port()}"
+        self.started: dict[str, Alone] = {}
 
     def __call__(self, workload: str, name: str = "") -> Alone:
-        pod = Alone(self._folder, self._valkey, self._publisher, workload, name or workload)
-        self.started.append(pod)
+        pod = Alone(self.folder, self._valkey, self._publisher, workload, name or workload, simulator=self._simulator)
+        self.started[pod.name] = pod
         return pod
+
+    def all(self, *workloads: str) -> dict[str, Alone]:
+        """Start these, and wait until they are ready."""
+        for workload in workloads:
+            self(workload)
+        for workload in workloads:
+            self.started[workload].wait()
+        return self.started
+
+    def end(self) -> None:
+        """End whatever still runs."""
+        for pod in self.started.values():
+            pod.process.kill()
+            pod.process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def announce(valkey: Valkey, feed: str) -> None:

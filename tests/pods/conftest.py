@@ -24,6 +24,4 @@ def publisher(valkey: Valkey) -> Publisher:
 def start(tmp_path: Path, valkey: Valkey, publisher: Publisher) -> Iterator[Starter]:
     starter = Starter(tmp_path, valkey, publisher)
     yield starter
-    for pod in starter.started:
-        pod.process.kill()
-        pod.process.wait()
+    starter.end()

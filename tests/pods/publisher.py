@@ -109,7 +109,10 @@ class Publisher:
         return ref
 
     def limits(self, strategy: str, limits: Limits) -> Order:
-        record = LimitsRecord(strategy=strategy, order=self._order(), limits=msgspec.Raw(encode_limits(limits)))
+        return self.raw_limits(strategy, msgspec.Raw(encode_limits(limits)))
+
+    def raw_limits(self, strategy: str, text: msgspec.Raw) -> Order:
+        record = LimitsRecord(strategy=strategy, order=self._order(), limits=text)
         self.write(PutLimits(record))
         return record.order
 

@@ -117,6 +117,7 @@ class Configuration(Generic[_Document]):
         """One change at a time: of the document or of its limits."""
         self._record: Limits | None = None
         self._record_order: Order | None = None
+        self._unreadable: Order | None = None
         self._applied_limits: Order | None = None
         self._answered_ns: int | None = None
         self._said: Ack | None = None
@@ -169,7 +170,9 @@ class Configuration(Generic[_Document]):
             try:
                 limits = decode_limits(bytes(record.limits))
             except msgspec.MsgspecError as error:
-                log.error("limits cannot be read", order=str(record.order), error=str(error))
+                if self._unreadable != record.order:
+                    log.error("limits cannot be read", order=str(record.order), error=str(error))
+                self._unreadable = record.order
                 if self._guard is not None:
                     self._guard.behind(True)
                 return
@@ -204,6 +207,8 @@ class Configuration(Generic[_Document]):
             revision = await self._link.revision(self._identity.document, ref)
             if revision is None:
                 return  # a server that lost it; whoever seeds it writes it again
+            if self.running is None and revision.shapes.get(self._identity.workload) != self._identity.shape:
+                self._reasons["config"] = "its configuration is made for pods of another shape"
             self._follower.fetched(revision, await self._judge(revision))
             await self._news()
 
