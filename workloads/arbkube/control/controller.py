@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from redis.exceptions import RedisError
 
 from arbkube.control.protocol import Ack, LimitsRecord, Ref, Revision
+from arbkube.control.reservations.projection import lacking
 from arbkube.control.rollout.decide import begin, decide
 from arbkube.control.rollout.inputs import RENDERERS, PodSeen, Renderer, Seen, Wanted, wanted_of
 from arbkube.control.rollout.projection import seeded
@@ -212,8 +213,9 @@ class Controller:
                 revision=str(transition.ref),
             )
         await self._writer.append(decision.entries)
-        if decision.writes or view.term < decision.state.term:
-            await self._writer.write(decision.state.term, decision.writes)
+        writes = (*lacking(decision.state, view.capacities), *decision.writes)
+        if writes or view.term < decision.state.term:
+            await self._writer.write(decision.state.term, writes)
 
     def _save(self, state: ControlState) -> ControlState:
         saved = replace(state, saves=state.saves + 1)

@@ -33,6 +33,7 @@ from arbkube.control.protocol import (
     REVISION_PREFIX,
     TERM_KEY,
     Ack,
+    Capacities,
     DropDocument,
     DropRevision,
     Epoch,
@@ -82,6 +83,7 @@ class ServerView(msgspec.Struct, frozen=True, kw_only=True):
     """By pod, of those whose last ack has not run out."""
     halts: tuple[Entry, ...]
     """The log, as it was appended."""
+    capacities: Capacities | None = None
 
 
 class ControlWriter:
@@ -95,8 +97,8 @@ class ControlWriter:
         """Everything, in one step. Raises msgspec.MsgspecError for what no release of this kind wrote."""
         prefixes = (HEAD_PREFIX, LIMITS_PREFIX, ACK_PREFIX, REVISION_PREFIX)
         async with asyncio.timeout(_PATIENCE_S):
-            answer: list[Any] = await self._client.eval_ro(_LOOK, 0, TERM_KEY, EPOCH_KEY, HALTS_KEY, *prefixes)
-        run_id, term, epoch, halts, heads, limits, acks, revisions = answer
+            answer: list[Any] = await self._client.eval_ro(_LOOK, 0, TERM_KEY, EPOCH_KEY, HALTS_KEY, *prefixes, CAPACITIES_KEY)
+        run_id, term, epoch, halts, heads, limits, acks, revisions, capacities = answer
         return ServerView(
             run_id=run_id.decode(),
             term=int(term or 0),
@@ -106,6 +108,7 @@ class ControlWriter:
             revisions={name: {order_of_field(field.decode()) for field in fields} for name, fields in _pairs(revisions)},
             acks={name: _ack.decode(value) for name, value in _pairs(acks)},
             halts=tuple(map(decode_entry, halts)),
+            capacities=None if capacities is None else msgspec.json.decode(capacities, type=Capacities),
         )
 
     async def write(self, term: int, writes: Sequence[Write]) -> None:

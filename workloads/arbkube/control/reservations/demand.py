@@ -24,7 +24,7 @@ from decimal import Decimal
 import msgspec
 
 from arbkube.control.reservations.pools import Pool, Terms
-from arbkube.execution.settlement import UNWIND_ATTEMPTS
+from arbkube.execution.settling.intents import UNWIND_ATTEMPTS
 from arbkube.market.instruments import Market, Side
 from arbkube.risk.inventory import Holding, Inventory
 from arbkube.risk.marks import LatestBooks, Marks, position_asset

@@ -1,7 +1,8 @@
 -- All that a writer has to know, as of one moment: run id, term, epoch, log, then name and value of every head, limits,
--- acknowledgement, and name and orders of every document's revisions.
+-- acknowledgement, name and orders of every document's revisions, and the capacities.
 --
--- ARGV: the names of term, epoch and log, then the prefixes of heads, limits, acknowledgements and revisions.
+-- ARGV: the names of term, epoch and log, then the prefixes of heads, limits, acknowledgements and
+-- revisions, then the name of the capacities.
 
 local function values(prefix)
   local found = {}
@@ -27,4 +28,5 @@ return {
   values(ARGV[5]),
   values(ARGV[6]),
   revisions,
+  redis.call('GET', ARGV[8]),
 }
