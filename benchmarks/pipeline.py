@@ -26,9 +26,10 @@ import uvloop
 from aiohttp import WSMsgType, web
 
 from arbkube.cli.local.runfile import CREDENTIALS
-from arbkube.cli.local.seeding import seed
 from arbkube.cli.local.servers import Server, bus_server, control_server
 from arbkube.control.acl import User
+from arbkube.control.controller import Controller
+from arbkube.control.store import FileStateStore
 from arbkube.control.writer import ControlWriter
 from arbkube.execution.protocols import Announce, Refused
 from arbkube.market.bus import InProcessBus, ValkeyBus
@@ -400,8 +401,10 @@ async def _way(rate: int, bus: Server, control: Server, state: Path) -> tuple[li
     pods: dict[str, asyncio.subprocess.Process] = {}
     credentials = state.parent / CREDENTIALS
     writer = ControlWriter(control.url, credentials=credentials, user=User.OPERATOR)
-    await seed(writer, planned)
-    await writer.close()
+    controller = Controller(writer, FileStateStore(state / "rollouts.json"))
+    controller.want(planned)
+    controller.observe({})
+    controlling = asyncio.create_task(controller.run())
     for workload in planned.workloads:
         role = workload.role.value.lower()
         module = ["arbkube.pods"] if workload.role is not Role.EXECUTOR else ["benchmarks._pipeline", "executor", str(times)]
@@ -421,6 +424,9 @@ async def _way(rate: int, bus: Server, control: Server, state: Path) -> tuple[li
         for process in pods.values():
             process.terminate()
         await asyncio.gather(*(process.wait() for process in pods.values()))
+        controlling.cancel()
+        await asyncio.wait([controlling])
+        await writer.close()
         await venue.stop()
     sent: list[tuple[str, int, int, int, int]] = msgspec.json.decode(times.read_bytes())
     crossings = {f"{float(price):.2f}": ns for price, ns in venue.sent_ns.items() if ns >= begun_ns}

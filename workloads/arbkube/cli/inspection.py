@@ -15,7 +15,9 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
+from arbkube.cli.configuring import read_acks
 from arbkube.cli.errors import ArbError, ExitCode
+from arbkube.cli.local.configuration import read_configuration
 from arbkube.cli.local.runfile import CREDENTIALS, RunFile, read_run_file
 from arbkube.cli.local.supervisor import read_statuses
 from arbkube.cli.local.table import render
@@ -40,6 +42,7 @@ def show_status(state: Path, *, as_json: bool) -> None:
             f"nothing runs with state {state}", remedy="start it: arb up -f manifests/quickstart", code=ExitCode.NOT_RUNNING
         )
     statuses = asyncio.run(_statuses(run, state))
+    configuration = read_configuration(state, asyncio.run(read_acks(state)))
     if as_json:
         print_json(
             {
@@ -48,12 +51,13 @@ def show_status(state: Path, *, as_json: bool) -> None:
                 "manifests": run.directory,
                 "startedNs": run.started_ns,
                 "pods": {name: msgspec.to_builtins(statuses[name]) if name in statuses else None for name in sorted(run.pods)},
+                "configuration": configuration,
             }
         )
         return
     elapsed_s = (time.time_ns() - run.started_ns) / 1e9
     roles = {name: role.lower() for name, role in run.pods.items()}
-    Console().print(render(statuses, expected=roles, restarts={}, elapsed_s=elapsed_s))
+    Console().print(render(statuses, expected=roles, restarts={}, elapsed_s=elapsed_s, configuration=configuration))
 
 
 async def _statuses(run: RunFile, state: Path) -> dict[str, PodStatus]:

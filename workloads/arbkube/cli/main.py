@@ -16,6 +16,7 @@ import typer
 
 from arbkube import __version__
 from arbkube.cli.errors import ArbError, ExitCode
+from arbkube.resources.kinds import HaltMode
 
 app = typer.Typer(
     name="arb",
@@ -42,7 +43,13 @@ Format = Annotated[Output, typer.Option("-o", "--output", help="`json` for machi
 StrategyFilter = Annotated[str | None, typer.Option("--strategy", help="Only this strategy.", show_default=False)]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many, newest first.")]
 
+DocumentName = Annotated[str, typer.Argument(help="E.g. strategy-cross or feed-binance.", show_default=False)]
+DocumentFilter = Annotated[str | None, typer.Argument(help="Only this document.", show_default=False)]
+
 _STATE = Path(".arb")
+
+config = typer.Typer(no_args_is_help=True, help="What configuration runs, how it came there, and trying a refused one again.")
+app.add_typer(config, name="config", rich_help_panel="Manifests")
 
 
 @app.callback(invoke_without_command=True)
@@ -68,7 +75,8 @@ def up(
 ) -> None:
     """Run everything the manifests describe on this machine, on PAPER, until Ctrl-C.
 
-    Starts two embedded Valkeys, the simulator if a feed asks for it, and one process a pod; starts again what dies.
+    Starts two embedded Valkeys, the simulator if a feed asks for it, and one process a pod; starts again what dies. Edits of
+    the manifests are rolled out to the running pods; an invalid one is refused, a harmful one is taken back.
     """
     from arbkube.cli.local.up import run_up
 
@@ -81,6 +89,45 @@ def status(state: State = _STATE, output: Format = Output.TEXT) -> None:
     from arbkube.cli.inspection import show_status
 
     show_status(state, as_json=output is Output.JSON)
+
+
+@app.command(rich_help_panel="Stop and go")
+def halt(
+    strategy: Annotated[str | None, typer.Option("--strategy", help="Only this strategy.", show_default=False)] = None,
+    venue: Annotated[str | None, typer.Option("--venue", help="Only what trades on this venue.", show_default=False)] = None,
+    mode: Annotated[
+        HaltMode,
+        typer.Option(
+            "--mode", help="`StopNew`, `CancelOpen` (also unwind what Opens filled) or `Flatten` (also return to target)."
+        ),
+    ] = HaltMode.STOP_NEW,
+    reason: Annotated[str, typer.Option("--reason", help="For whoever reads the log.", show_default=False)] = "",
+    state: State = _STATE,
+    output: Format = Output.TEXT,
+) -> None:
+    """Send no risk-increasing order any more: everywhere, or for one strategy or venue. Returns when every executor holds it.
+
+    Completing and unwinding go on. Works while `arb up` itself hangs, and holds until `arb resume`, whatever restarts.
+    """
+    from arbkube.cli.halting import run_halt
+
+    run_halt(state, strategy=strategy, venue=venue, mode=mode, detail=reason, as_json=output is Output.JSON)
+
+
+@app.command(rich_help_panel="Stop and go")
+def resume(
+    halt_id: Annotated[
+        str | None, typer.Argument(help="One halt, by its id; else all of the scope.", show_default=False)
+    ] = None,
+    strategy: Annotated[str | None, typer.Option("--strategy", help="Halts of this strategy.", show_default=False)] = None,
+    venue: Annotated[str | None, typer.Option("--venue", help="Halts of this venue.", show_default=False)] = None,
+    state: State = _STATE,
+    output: Format = Output.TEXT,
+) -> None:
+    """Clear halts of exactly this scope (without options: those of everything). Others stay in force."""
+    from arbkube.cli.halting import run_resume
+
+    run_resume(state, strategy=strategy, venue=venue, halt_id=halt_id, as_json=output is Output.JSON)
 
 
 @app.command(rich_help_panel="Run")
@@ -118,6 +165,48 @@ def plan(
     from arbkube.cli.manifests import show_plan
 
     show_plan(filename, against=against, state=state, as_json=output is Output.JSON)
+
+
+@config.command("status")
+def config_status(state: State = _STATE, output: Format = Output.TEXT) -> None:
+    """Where each document stands: phase, revisions, which pods agree, and the last refused edit."""
+    from arbkube.cli.configuring import show_config_status
+
+    show_config_status(state, as_json=output is Output.JSON)
+
+
+@config.command("history")
+def config_history(document: DocumentFilter = None, state: State = _STATE, output: Format = Output.TEXT) -> None:
+    """What happened to each document, newest first."""
+    from arbkube.cli.configuring import show_config_history
+
+    show_config_history(state, document=document, as_json=output is Output.JSON)
+
+
+@config.command("diff")
+def config_diff(
+    document: DocumentName,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="E.g. 1.7; by default what is offered or runs.", show_default=False)
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="E.g. 1.4; by default the one before.", show_default=False)
+    ] = None,
+    state: State = _STATE,
+    output: Format = Output.TEXT,
+) -> None:
+    """The fields in which two revisions of a document differ."""
+    from arbkube.cli.configuring import show_config_diff
+
+    show_config_diff(state, document=document, revision=revision, against=against, as_json=output is Output.JSON)
+
+
+@config.command("retry")
+def config_retry(document: DocumentName, state: State = _STATE) -> None:
+    """Try a document again that was rejected or rolled back."""
+    from arbkube.cli.configuring import run_config_retry
+
+    run_config_retry(state, document=document)
 
 
 @app.command(rich_help_panel="What happened")

@@ -14,11 +14,13 @@ from rich.table import Table
 
 from arbkube.cli.errors import ArbError, ExitCode
 from arbkube.cli.inputs import load_directory, load_valid
+from arbkube.cli.local.edits import read_admitted
 from arbkube.cli.local.runfile import read_run_file
 from arbkube.plan.documents import encode_document
 from arbkube.plan.planning import Plan
 from arbkube.plan.planning import plan as plan_of
 from arbkube.resources.changes import Change, changes
+from arbkube.resources.loading import Resources, load
 from arbkube.resources.violations import describe_violations, violations_as_json
 
 
@@ -46,18 +48,19 @@ def show_plan(directory: Path, *, against: Path | None, state: Path, as_json: bo
     """Print what would run, and how it differs from `against` or from what runs now. Raises ArbError."""
     resources = load_valid(directory)
     planned = plan_of(resources)
-    base = against
-    if base is None:
-        run = read_run_file(state)
-        base = Path(run.directory) if run is not None else None
-    differences: list[Change] | None = None
-    if base is not None:
+    base: Resources | None = None
+    compared = str(against)
+    if against is not None:
         try:
-            differences = changes(load_valid(base), resources)
+            base = load_valid(against)
         except ArbError as error:
             raise ArbError(
                 f"the manifests to compare with are invalid: {error}", remedy=error.remedy, code=error.code
             ) from error
+    elif (run := read_run_file(state)) is not None and (admitted := read_admitted(state)) is not None:
+        # What was admitted is what runs; the files may have been edited since, or be edited just now.
+        base, compared = load(admitted.texts).resources, f"what runs from {run.directory}"
+    differences = None if base is None else changes(base, resources)
     if as_json:
         print_json(
             {
@@ -72,7 +75,7 @@ def show_plan(directory: Path, *, against: Path | None, state: Path, as_json: bo
     if base is None:
         console.print("[dim]nothing runs here to compare with; name manifests with --against to see changes[/]")
     elif not differences:
-        console.print(f"no change against {base}", highlight=False)
+        console.print(f"no change against {compared}", highlight=False)
     else:
         console.print(_changes(differences or []))
 

@@ -15,6 +15,10 @@ import msgspec
 
 CREDENTIALS = "credentials"
 """Directory under the state directory with the passwords of both servers' users."""
+CONTROL_STATE = "rollouts.json"
+"""File under the state directory with the durable state of rollouts, limits and halts."""
+RETRIES = "retries"
+"""Directory under the state directory in which commands leave the names of documents to try again."""
 _LOCK_TIMEOUT_S = 0.5
 """A reader that looks whether something runs holds the lock for an instant."""
 

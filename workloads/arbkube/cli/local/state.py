@@ -11,10 +11,16 @@ from pathlib import Path
 import typer
 
 from arbkube.cli.errors import ArbError, ExitCode
-from arbkube.cli.local.runfile import CREDENTIALS, StateLockedError, lock_state
+from arbkube.cli.local.edits import MANIFESTS
+from arbkube.cli.local.runfile import CONTROL_STATE, CREDENTIALS, RETRIES, StateLockedError, lock_state
 from arbkube.cli.local.supervisor import end_leftover_servers
 
-_OURS = {"lock", "run.json", "run.json.new", "report.json", "logs", "config", "journal", "control", "bus", CREDENTIALS}
+_OURS = {"lock", "run.json", "run.json.new", "report.json", "logs", "journal", "control", "bus"} | {
+    CREDENTIALS,
+    CONTROL_STATE,
+    RETRIES,
+    MANIFESTS,
+}
 
 
 def reset_state(state: Path, *, confirmed: bool) -> None:

@@ -1,7 +1,7 @@
-"""The local supervisor: a plan's workloads as child processes.
+"""The local supervisor: a plan's workloads as child processes, its documents through the controller.
 
-For: starting one process a workload, starting again what dies, ending all of them. May not: decide what runs (`plan` does) or
-trade.
+For: starting one process a workload, starting again what dies, replacing what changed its shape, ending all of them. May not:
+decide what runs (`plan` does), how a document reaches a pod (`control.controller` does), or trade.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ import redis.asyncio as redis
 import structlog
 from redis.exceptions import RedisError
 
-from arbkube.cli.local.runfile import CREDENTIALS, RunFile, last_run
-from arbkube.cli.local.seeding import seed
+from arbkube.cli.local.runfile import CONTROL_STATE, CREDENTIALS, RunFile, last_run
 from arbkube.cli.local.servers import Server, ServerError, bus_server, control_server, end_server
 from arbkube.control.acl import User
 from arbkube.control.connection import connect
-from arbkube.control.protocol import STATUS_PREFIX
+from arbkube.control.controller import Controller
+from arbkube.control.protocol import STATUS_PREFIX, Ack
+from arbkube.control.rollout.inputs import PodSeen
+from arbkube.control.store import FileStateStore
 from arbkube.control.writer import ControlWriter
 from arbkube.plan.planning import Plan, Role, Workload
 from arbkube.pods.status import PodStatus
@@ -83,43 +85,91 @@ class Child:
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
         self.process: asyncio.subprocess.Process | None = None
+        self.started_ns = 0
         self.restarts = 0
+        """How often it ended by itself."""
         self.last_exit: int | None = None
+        self.leaving = False
+        """Asked to end: it is not started again."""
+        self.keeper: asyncio.Task[None] | None = None
+
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.returncode is None
 
 
 class Supervisor:
-    """Runs a plan. Use as: `start`, then `statuses` whenever wanted, then `stop`."""
+    """Runs plans, one after the other. Use as: `start`, `apply` each plan, `statuses` whenever wanted, then `stop`."""
 
-    def __init__(self, plan: Plan, *, state: Path, directory: Path) -> None:
-        self.children = [Child(workload) for workload in plan.workloads]
-        self._plan = plan
+    def __init__(self, *, state: Path, directory: Path) -> None:
+        self.plan = Plan(workloads=(), documents={}, sources={}, rollouts={}, halts={})
+        """What was applied last."""
+        self._children: dict[str, Child] = {}
+        self._ended: dict[str, int] = {}
+        """Restarts of workloads that run no more."""
+        self._leaving: set[asyncio.Task[None]] = set()
         self._state = state.resolve()
         self._directory = directory
         self._sockets = Path(tempfile.mkdtemp(prefix="arb-"))
         self._bus: Server = bus_server(sockets=self._sockets, state=self._state)
         self._control: Server = control_server(sockets=self._sockets, state=self._state)
-        self._simulator = f"http://127.0.0.1:{_free_port()}" if any(w.role is Role.SIMULATOR for w in plan.workloads) else ""
-        self._watchers: list[asyncio.Task[None]] = []
-        self._server_watcher: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._simulator = f"http://127.0.0.1:{_free_port()}"
         self._credentials = self._state / CREDENTIALS
         self._client = connect(self._control.url, credentials=self._credentials, user=User.OPERATOR)
+        self._writer = ControlWriter(self._control.url, credentials=self._credentials, user=User.OPERATOR)
+        self._reader = ControlWriter(self._control.url, credentials=self._credentials, user=User.OPERATOR)
+        """Beside the controller's: its connection is for what it does."""
+        self.controller = Controller(self._writer, FileStateStore(self._state / CONTROL_STATE))
+        self._server_watcher: asyncio.Task[None] | None = None
+        self._controlling: asyncio.Task[None] | None = None
+        self._started_ns = time.time_ns()
+        self._stopping = False
+
+    @property
+    def children(self) -> list[Child]:
+        """The workloads that shall run, by name."""
+        return [self._children[name] for name in sorted(self._children)]
+
+    @property
+    def restarts(self) -> dict[str, int]:
+        """How often each workload ended by itself, where it did."""
+        counts = dict(self._ended)
+        for child in self.children:
+            counts[child.workload.name] = counts.get(child.workload.name, 0) + child.restarts
+        return {name: count for name, count in counts.items() if count}
 
     async def start(self) -> None:
-        """Start the servers and every workload. Raises ServerError."""
+        """Start the servers and the controller. Raises ServerError."""
         for name in ("logs", "journal"):
             (self._state / name).mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(self._control.start)
         await asyncio.to_thread(self._bus.start)
         await self._forget_old_statuses()
-        await self._seed()
-        self._write_run_file()
-        # The simulator first, so that feeds need not wait for their first backoff to pass.
-        for child in sorted(self.children, key=lambda child: child.workload.role is not Role.SIMULATOR):
-            self._watchers.append(asyncio.create_task(self._keep(child)))
-            if child.workload.role is Role.SIMULATOR:
-                await self._wait_for_port()
         self._server_watcher = asyncio.create_task(self._keep_servers())
+        self._controlling = asyncio.create_task(self.controller.run())
+
+    async def apply(self, plan: Plan) -> None:
+        """Make what runs what `plan` says: documents are rolled out, pods come, go, and are replaced where their shape changed.
+
+        Returns at once; pods that leave take their time.
+        """
+        self.plan = plan
+        self.controller.want(plan)
+        planned = {workload.name: workload for workload in plan.workloads}
+        for name, child in list(self._children.items()):
+            if name not in planned or planned[name].shape != child.workload.shape:
+                self._dismiss(child)
+        # The simulator first, so that feeds need not wait for their first backoff to pass.
+        for workload in sorted(plan.workloads, key=lambda workload: workload.role is not Role.SIMULATOR):
+            if workload.name in self._children:
+                self._children[workload.name].workload = workload
+                continue
+            child = self._children[workload.name] = Child(workload)
+            child.keeper = asyncio.create_task(self._keep(child))
+            if workload.role is Role.SIMULATOR:
+                await self._wait_for_port()
+        self._observe()
+        self._write_run_file()
 
     async def stop(self) -> dict[str, PodStatus]:
         """End every pod gracefully, then the servers; the pods' last words."""
@@ -128,14 +178,21 @@ class Supervisor:
         for role in sorted({child.workload.role for child in self.children}, key=lambda role: order[role]):
             group = [child for child in self.children if child.workload.role is role]
             await asyncio.gather(*(self._end(child) for child in group))
-        for watcher in self._watchers:
-            watcher.cancel()
-        await asyncio.gather(*self._watchers, return_exceptions=True)
+        await asyncio.gather(*self._leaving)
+        keepers = [child.keeper for child in self.children if child.keeper is not None]
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        if self._controlling is not None:
+            self._controlling.cancel()
+            await asyncio.wait([self._controlling])
         if self._server_watcher is not None:
             await self._server_watcher  # not cancelled: a server that it is just starting must be known to be stopped
         statuses = {}
         with contextlib.suppress(RedisError, OSError, TimeoutError):  # it may never have started
             statuses = await self.statuses()
+        await self._writer.close()
+        await self._reader.close()
         await self._client.aclose()
         await asyncio.to_thread(self._bus.stop)
         await asyncio.to_thread(self._control.stop)
@@ -144,29 +201,47 @@ class Supervisor:
             self._sockets.rmdir()
         return statuses
 
+    def failure(self) -> BaseException | None:
+        """What ended the controller, which nothing but `stop` should."""
+        task = self._controlling
+        return task.exception() if task is not None and task.done() and not task.cancelled() else None
+
+    def retry(self, document: str) -> None:
+        """Try what is wanted of `document` once more, though it was rejected."""
+        status = self.controller.status().documents.get(document)
+        if status is not None:
+            self.controller.retry(document, status.wanted)
+
+    async def acks(self) -> dict[str, Ack] | None:
+        """What each pod says that it holds; None where the control server does not answer."""
+        try:
+            return (await self._reader.look()).acks
+        except (RedisError, OSError, TimeoutError):
+            return None
+
     async def statuses(self) -> dict[str, PodStatus]:
         """The latest heartbeat of each pod that has one. Raises RedisError, OSError or TimeoutError."""
-        return await read_statuses(self._client, [child.workload.name for child in self.children])
+        return await read_statuses(self._client, list(self._children))
 
-    async def _seed(self) -> None:
-        """Say to the control server what runs. Raises ServerError."""
-        writer = ControlWriter(self._control.url, credentials=self._credentials, user=User.OPERATOR)
-        try:
-            await seed(writer, self._plan)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise ServerError(f"the control server cannot be written: {type(error).__name__}: {error}") from error
-        finally:
-            await writer.close()
+    def _observe(self) -> None:
+        """Tell the controller which pods there are."""
+        self.controller.observe(
+            {
+                child.workload.name: PodSeen(workload=child.workload.name, started_ns=child.started_ns)
+                for child in self.children
+                if child.runs
+            }
+        )
 
     def _write_run_file(self) -> None:
         run = RunFile(
             pid=os.getpid(),
-            started_ns=time.time_ns(),
+            started_ns=self._started_ns,
             directory=str(self._directory),
             bus=self._bus.url,
             control=self._control.url,
             servers={server.name: server.pid for server in (self._bus, self._control) if server.pid is not None},
-            simulator=self._simulator,
+            simulator=self._simulator if any(child.workload.role is Role.SIMULATOR for child in self.children) else "",
             pods={child.workload.name: child.workload.role.value for child in self.children},
         )
         temporary = self._state / "run.json.new"
@@ -178,10 +253,22 @@ class Supervisor:
         if keys:
             await self._client.delete(*keys)
 
+    def _dismiss(self, child: Child) -> None:
+        """Let a pod go, for good or because one of another shape takes its place once it has ended."""
+        child.leaving = True
+        del self._children[child.workload.name]
+        self._ended[child.workload.name] = self._ended.get(child.workload.name, 0) + child.restarts
+        leaving = asyncio.create_task(self._end(child), name=child.workload.name)
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
     async def _keep(self, child: Child) -> None:
         """Run the child, again and again until told to stop; sooner again when it had been healthy."""
+        # One process writes a journal: a successor begins when its predecessor has ended.
+        while predecessors := [task for task in self._leaving if task.get_name() == child.workload.name]:
+            await asyncio.wait(predecessors)
         failures = 0
-        while not self._stopping:
+        while not self._is_over(child):
             started = time.monotonic()
             log_path = self._state / "logs" / f"{child.workload.name}.log"
             try:
@@ -193,18 +280,23 @@ class Supervisor:
                         stderr=output,
                         start_new_session=True,
                     )
-                if self._stopping:
+                child.started_ns = time.time_ns()
+                self._observe()
+                if self._is_over(child):
                     child.process.terminate()  # it was being started while everything else was ended
                 child.last_exit = await child.process.wait()
             except OSError as error:
                 log.error("pod cannot be started", pod=child.workload.name, error=str(error))
-            if self._stopping:
+            if self._is_over(child):
                 return
             failures = 0 if time.monotonic() - started > _HEALTHY_AFTER_S else failures + 1
             child.restarts += 1
             pause = min(_RESTART_CAP_S, _RESTART_BASE_S * 2 ** min(failures - 1, 10)) if failures else 0.0
             log.warning("pod ended", pod=child.workload.name, exit=child.last_exit, restart_in_s=pause, log=str(log_path))
             await asyncio.sleep(pause)
+
+    def _is_over(self, child: Child) -> bool:
+        return self._stopping or child.leaving
 
     async def _keep_servers(self) -> None:
         while not self._stopping:
@@ -215,8 +307,6 @@ class Supervisor:
                     try:
                         await asyncio.to_thread(server.start)
                         self._write_run_file()
-                        if server is self._control:
-                            await self._seed()
                     except (ServerError, OSError) as error:
                         log.error("server cannot be started", server=server.name, error=str(error))
                         await asyncio.sleep(_SERVER_RETRY_S)

@@ -1,6 +1,6 @@
 """The live view of `arb up`: one table of feeds and strategies.
 
-For: drawing what the pods' heartbeats say, with PAPER in plain sight. May not: ask pods anything.
+For: drawing what the pods' heartbeats and the rollouts say, with PAPER in plain sight. May not: ask pods anything.
 """
 
 from __future__ import annotations
@@ -15,18 +15,28 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from arbkube.cli.local.configuration import Configuration
 from arbkube.pods.status import PodStatus
 
 PAPER = "PAPER: no order leaves this machine"
+_PHASES = {"Synced": "green", "RolledBack": "red", "Stalled": "red"}
 
 
 def render(
-    statuses: Mapping[str, PodStatus], *, expected: Mapping[str, str], restarts: Mapping[str, int], elapsed_s: float
+    statuses: Mapping[str, PodStatus],
+    *,
+    expected: Mapping[str, str],
+    restarts: Mapping[str, int],
+    elapsed_s: float,
+    configuration: Configuration | None,
 ) -> RenderableType:
     """The whole view. `expected` maps each pod to its role, `restarts` to how often it was started again."""
     title = f"arb up · {PAPER} · {elapsed_s:.0f} s"
     waiting = [name for name in expected if name not in statuses or not statuses[name].ready]
     lines: list[RenderableType] = [_feeds(statuses), _strategies(statuses)]
+    if configuration is not None:
+        lines.append(documents(configuration))
+        lines += notices(configuration)
     for name in waiting:
         reasons = ", ".join(statuses[name].reasons) if name in statuses else "starting"
         lines.append(Text(f"{name}: {reasons}", style="yellow"))
@@ -51,6 +61,36 @@ def summary(statuses: Mapping[str, PodStatus], *, expected: int, elapsed_s: floa
         f"[PAPER] {elapsed_s:5.1f} s  pods ready {ready}/{expected}  messages {messages}  gaps {gaps}  "
         f"opportunities {seen}  trades {intents}  PnL {pnl or '-'}"
     )
+
+
+def documents(configuration: Configuration) -> Table:
+    """One row a document: revision, phase, and how many pods agree."""
+    table = Table(title="Configuration", title_justify="left", expand=True, box=SIMPLE_HEAD)
+    for heading in ("document", "revision", "phase", "why"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("acks", "took"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in configuration.documents:
+        table.add_row(
+            row.document,
+            row.run if row.candidate is None else f"{row.run or '-'} → {row.candidate}",
+            Text(row.phase, style=_PHASES.get(row.phase, "yellow")),
+            f"{row.reason}: {row.detail}" if row.detail else row.reason,
+            "-" if row.pods is None else f"{row.agreed}/{len(row.pods)}",
+            "-" if row.propagation_ms is None else f"{row.propagation_ms} ms",
+        )
+    return table
+
+
+def notices(configuration: Configuration) -> list[RenderableType]:
+    """What a person has to see: the halts in force, and an edit that was refused."""
+    lines: list[RenderableType] = []
+    for halt in configuration.halts:
+        what = f"{halt.level.value} {halt.subject}".strip()
+        why = f"{halt.reason.value}{': ' + halt.detail if halt.detail else ''}"
+        lines.append(Text(f"HALTED {what}, {halt.mode.value} by {halt.owner} ({why}), id {halt.id}", style="bold red"))
+    refused = configuration.refused.reasons if configuration.refused is not None else ()
+    return [*lines, *(Text(f"edit refused, what ran before runs on: {reason}", style="red") for reason in refused)]
 
 
 def _feeds(statuses: Mapping[str, PodStatus]) -> Table:

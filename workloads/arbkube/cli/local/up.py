@@ -1,6 +1,7 @@
-"""`arb up`: a plan on one machine, watched and reported.
+"""`arb up`: what a directory of manifests says, on one machine, watched and reported.
 
-For: the run from the first server to the report. May not: decide what runs (`plan`) or how processes are kept (`supervisor`).
+For: the run from the first server to the report; edits of the manifests on their way to the supervisor. May not: decide what
+runs (`plan`) or how processes are kept (`supervisor`).
 """
 
 from __future__ import annotations
@@ -15,25 +16,29 @@ from pathlib import Path
 
 import structlog
 from redis.exceptions import RedisError
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from arbkube.cli.durations import seconds
 from arbkube.cli.errors import ArbError, ExitCode
 from arbkube.cli.inputs import load_valid
+from arbkube.cli.local.configuration import read_configuration
+from arbkube.cli.local.edits import Edits, Refusal
 from arbkube.cli.local.run_report import report_of_run
-from arbkube.cli.local.runfile import StateLockedError, lock_state
+from arbkube.cli.local.runfile import RETRIES, StateLockedError, lock_state
 from arbkube.cli.local.servers import ServerError
 from arbkube.cli.local.supervisor import Supervisor, end_leftover_servers
 from arbkube.cli.local.table import PAPER, render, summary
 from arbkube.cli.outputs import check_writable, write_whole
 from arbkube.cli.report import Report, encode_report
-from arbkube.plan.planning import Plan
+from arbkube.control.store import StateTakenError, StateUnreadableError
+from arbkube.control.writer import Superseded
 from arbkube.plan.planning import plan as plan_of
 from arbkube.pods.status import PodStatus
 from arbkube.resources.loading import Resources
 from arbkube.venues.catalog import CCXT
 
+_LOOK_S = 0.1
 _REFRESH_S = 0.5
 _LINE_S = 5.0
 
@@ -44,9 +49,8 @@ def run_up(directory: Path, *, duration: str, report: Path | None, state: Path) 
     if report is not None:
         check_writable(report, option="--report")
     resources = load_valid(directory)
-    plan = plan_of(resources)
     _require_extras(resources)
-    if not plan.workloads:
+    if not plan_of(resources).workloads:
         raise ArbError(
             f"{directory}: there is nothing to run: no VenueFeed or ArbStrategy that is not suspended",
             remedy="begin with manifests/quickstart",
@@ -67,9 +71,21 @@ def run_up(directory: Path, *, duration: str, report: Path | None, state: Path) 
     with lock:
         end_leftover_servers(state.resolve())
         try:
-            result = asyncio.run(_run(plan, directory=directory, limit_s=limit_s, state=state))
+            result = asyncio.run(_run(directory, limit_s=limit_s, state=state))
         except ServerError as error:
             raise ArbError(str(error), remedy="`arb doctor` checks the machine", code=ExitCode.ENVIRONMENT) from error
+        except StateUnreadableError as error:
+            raise ArbError(
+                f"the state of rollouts cannot be read: {error}",
+                remedy="restore it, or move it away: what was promoted or rejected is forgotten, and halts ask for a person",
+                code=ExitCode.ENVIRONMENT,
+            ) from error
+        except (StateTakenError, Superseded) as error:
+            raise ArbError(
+                f"another writer is in charge of this state: {error}",
+                remedy="let one `arb up` have a state directory",
+                code=ExitCode.ENVIRONMENT,
+            ) from error
     _print_end(result, report)
     if report is not None:
         write_whole(report, encode_report(result))
@@ -86,40 +102,59 @@ def _require_extras(resources: Resources) -> None:
         )
 
 
-async def _run(plan: Plan, *, directory: Path, limit_s: float | None, state: Path) -> Report:
+async def _run(directory: Path, *, limit_s: float | None, state: Path) -> Report:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     console = Console(stderr=True)
-    supervisor = Supervisor(plan, state=state, directory=directory)
+    edits = Edits(directory, state)
+    supervisor = Supervisor(state=state, directory=directory)
     started_ns, started = time.time_ns(), time.monotonic()
-    console.print(
-        f"[bold yellow]{PAPER}[/]. {len(plan.workloads)} pods, state in {state}, logs in {state}/logs", soft_wrap=True
-    )
     try:
         await supervisor.start()
-        await _watch(supervisor, console, stop, started, limit_s)
+        await _take(edits, supervisor, console)
+        console.print(
+            f"[bold yellow]{PAPER}[/]. {len(supervisor.children)} pods, state in {state}, logs in {state}/logs", soft_wrap=True
+        )
+        await _watch(edits, supervisor, console, stop, started, limit_s, state)
     finally:
         # A second Ctrl-C while stopping must not leave processes behind.
         statuses = await asyncio.shield(asyncio.ensure_future(supervisor.stop()))
     return await asyncio.to_thread(
         report_of_run,
-        plan,
+        supervisor.plan,
         statuses=statuses,
         state=state,
         since_ns=started_ns,
         duration_ns=time.monotonic_ns() - int(started * 1e9),
-        restarts={child.workload.name: child.restarts for child in supervisor.children if child.restarts},
+        restarts=supervisor.restarts,
     )
 
 
-async def _watch(supervisor: Supervisor, console: Console, stop: asyncio.Event, started: float, limit_s: float | None) -> None:
-    """Show how it goes until it is to end: a live table on a terminal, else a line now and then."""
-    expected = {child.workload.name: child.workload.role.value.lower() for child in supervisor.children}
+async def _take(edits: Edits, supervisor: Supervisor, console: Console) -> None:
+    """Hand what the manifests say to the supervisor, or say why what runs runs on."""
+    admitted = edits.admit(time.time_ns(), _require_extras)
+    if isinstance(admitted, Refusal):
+        console.print("[bold red]edit refused[/], what ran before runs on:", soft_wrap=True)
+        for reason in admitted.reasons:
+            console.print(f"  {reason}", highlight=False, markup=False, soft_wrap=True)
+    else:
+        await supervisor.apply(plan_of(admitted))
+
+
+async def _watch(
+    edits: Edits,
+    supervisor: Supervisor,
+    console: Console,
+    stop: asyncio.Event,
+    started: float,
+    limit_s: float | None,
+    state: Path,
+) -> None:
+    """Take edits, and show how it goes, until it is to end: a live table on a terminal, else a line now and then."""
     live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-    next_line = started
-    statuses: dict[str, PodStatus] = {}
+    next_line, next_view = started, started
     if live is not None:
         live.start()
     try:
@@ -127,21 +162,52 @@ async def _watch(supervisor: Supervisor, console: Console, stop: asyncio.Event, 
             elapsed = time.monotonic() - started
             if limit_s is not None and elapsed >= limit_s:
                 return
-            with contextlib.suppress(RedisError, OSError, TimeoutError):  # the control server may be starting again
-                statuses = await supervisor.statuses()
-            if live is not None:
-                restarts = {child.workload.name: child.restarts for child in supervisor.children}
-                live.update(render(statuses, expected=expected, restarts=restarts, elapsed_s=elapsed), refresh=True)
-            elif time.monotonic() >= next_line:
+            failure = supervisor.failure()
+            if failure is not None:
+                raise failure
+            if edits.look():
+                await _take(edits, supervisor, console)
+            for document in _retries(state):
+                supervisor.retry(document)
+            if live is not None and time.monotonic() >= next_view:
+                next_view += _REFRESH_S
+                live.update(await _view(supervisor, state, elapsed), refresh=True)
+            elif live is None and time.monotonic() >= next_line:
                 next_line += _LINE_S
-                console.print(summary(statuses, expected=len(expected), elapsed_s=elapsed), highlight=False, soft_wrap=True)
-            pause = _REFRESH_S if limit_s is None else max(0.0, min(_REFRESH_S, limit_s - elapsed))
+                statuses = await _statuses(supervisor)
+                line = summary(statuses, expected=len(supervisor.children), elapsed_s=elapsed)
+                console.print(line, highlight=False, soft_wrap=True)
+            pause = _LOOK_S if limit_s is None else max(0.0, min(_LOOK_S, limit_s - elapsed))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await stop.wait()
     finally:
         if live is not None:
             live.stop()
+
+
+async def _view(supervisor: Supervisor, state: Path, elapsed_s: float) -> RenderableType:
+    return render(
+        await _statuses(supervisor),
+        expected={child.workload.name: child.workload.role.value.lower() for child in supervisor.children},
+        restarts=supervisor.restarts,
+        elapsed_s=elapsed_s,
+        configuration=read_configuration(state, await supervisor.acks()),
+    )
+
+
+async def _statuses(supervisor: Supervisor) -> dict[str, PodStatus]:
+    with contextlib.suppress(RedisError, OSError, TimeoutError):  # the control server may be starting again
+        return await supervisor.statuses()
+    return {}
+
+
+def _retries(state: Path) -> list[str]:
+    """Documents that `arb config retry` named since the last look."""
+    named = list((state / RETRIES).glob("*"))
+    for path in named:
+        path.unlink(missing_ok=True)
+    return [path.name for path in named]
 
 
 def _print_end(report: Report, path: Path | None) -> None:
