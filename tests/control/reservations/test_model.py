@@ -121,9 +121,9 @@ class World:
             need = {X: executor.used + amount}
             if executor.holder.covers(need):
                 executor.used += amount
-                executor.holder.spend(self.now_ns)
+                executor.holder.spend()
             else:
-                executor.holder.want(need, self.now_ns)
+                executor.holder.want(need)
 
     def settle(self, name: str, left: int) -> None:
         executor = self.executors[name]

@@ -161,7 +161,7 @@ def test_who_waits_is_served_before_who_takes_ahead(server: Server) -> None:
     for made in (a, b, a, b):
         ask(server, made, NONE)
     assert (a.held, b.held) == ({X: Decimal(6)}, {X: Decimal(0)})
-    b.want({X: Decimal(4)}, 0)
+    b.want({X: Decimal(4)})
     ask(server, b, NONE)
     assert server.client.get("waiting:b") is not None
     reply = ask(server, a, {X: Decimal(1)})
@@ -181,11 +181,11 @@ def test_a_turn_is_kept_for_a_while_even_when_others_wait(server: Server) -> Non
     a, b = holder(server, "a", first=4), holder(server, "b", first=4)
     for made in (a, b, a):
         ask(server, made, NONE)
-    b.want({X: Decimal(4)}, 0)
+    b.want({X: Decimal(4)})
     for made in (b, a, a, b):
         ask(server, made, NONE)
     assert b.held == {X: Decimal(4)}
-    a.want({X: Decimal(4)}, 1)
+    a.want({X: Decimal(4)})
     ask(server, a, NONE, 1)
     for _ in range(3):
         ask(server, b, NONE, TURN_NS - 1)
@@ -206,7 +206,7 @@ def test_an_open_is_given_all_its_pools_or_none(server: Server) -> None:
         made.trust(epoch)
         ask(server, made, both)
     ask(server, a, {X: Decimal(0), Y: Decimal(3)})
-    b.want({X: Decimal(2), Y: Decimal(2)}, 0)
+    b.want({X: Decimal(2), Y: Decimal(2)})
     ask(server, b, both)
     assert b.held == both
     assert server.held(X)["b"] == 0, "half of what it needs would only be in others' way"
@@ -217,7 +217,7 @@ def test_what_can_never_be_is_not_waited_for(server: Server) -> None:
     a, b = holder(server, "a"), holder(server, "b")
     for made in (a, b):
         ask(server, made, NONE)
-    a.want({X: Decimal(5)}, 0)
+    a.want({X: Decimal(5)})
     ask(server, a, NONE)
     assert a.state is HolderState.HOLDING
     assert server.client.get("waiting:a") is None
@@ -231,7 +231,7 @@ def test_who_no_longer_wants_is_forgotten(server: Server) -> None:
     for made in (a, b):
         ask(server, made, NONE)
     ask(server, a, {X: Decimal(2)})
-    b.want({X: Decimal(1)}, 0)
+    b.want({X: Decimal(1)})
     ask(server, b, NONE)
     assert 0 < server.client.pttl("waiting:b") <= 1000, "a holder that died while it waited is in nobody's way"
     ask(server, b, NONE, WANT_NS)
@@ -246,7 +246,7 @@ def test_a_lowered_capacity_takes_back_what_is_free_and_nothing_that_is_used(ser
         ask(server, made, NONE)
     assert server.held(X) == {"a": 3_000_000, "b": 3_000_000}
     server.put(capacity(X, 2, "a", "b"))
-    a.want({X: Decimal(4)}, 0)
+    a.want({X: Decimal(4)})
     for made in (a, b) * 2:
         ask(server, made, {X: Decimal(1)})
     assert server.held(X) == {"a": 1_000_000, "b": 1_000_000}
@@ -260,7 +260,7 @@ def test_amounts_are_exact_up_to_the_most_there_can_be(server: Server) -> None:
     a = holder(server, "a")
     ask(server, a, NONE)
     need = Decimal(2**53 - 2).scaleb(-6)
-    a.want({X: need}, 0)
+    a.want({X: need})
     ask(server, a, NONE)
     assert a.held == {X: Decimal(2**53 - 1).scaleb(-6)}
     assert a.covers({X: need})

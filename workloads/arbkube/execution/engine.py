@@ -17,6 +17,8 @@ from msgspec.structs import replace
 from arbkube.control.freshness import KnownEpoch, continues
 from arbkube.control.halts import Entry, Halt
 from arbkube.control.protocol import Epoch
+from arbkube.control.reservations.blocks import Reservations
+from arbkube.control.reservations.demand import Levels
 from arbkube.detection.model import Opportunity
 from arbkube.execution.config import ExecutorConfig, Rules, ages_of
 from arbkube.execution.model import FLATTEN, Intent, IntentOutcome, IntentState, Order, Purpose, intent_id
@@ -33,6 +35,7 @@ from arbkube.execution.protocols import (
     ReportKind,
 )
 from arbkube.execution.reprice import reprice
+from arbkube.execution.reserving import Reserving
 from arbkube.execution.settling import flatten
 from arbkube.execution.settling.bookkeeping import Bookkeeper
 from arbkube.execution.settling.live import PATIENCE_NS, Live
@@ -51,7 +54,8 @@ FLATTEN_AGAIN_NS = 500_000_000
 
 
 class Engine:
-    def __init__(self, config: ExecutorConfig) -> None:
+    def __init__(self, config: ExecutorConfig, reservations: Reservations | None = None) -> None:
+        """Without `reservations`, as in a replay, no budget is shared with anybody."""
         self.lease_valid = True
         """Told by the driver; an Open is refused while false."""
         self.journal_writable = True
@@ -59,6 +63,7 @@ class Engine:
         self._situation = Situation(config)
         self._books = Bookkeeper(self._situation)
         self._settler = Settler(self._situation, self._books)
+        self._reserving = Reserving(self._situation, self._settler, reservations)
         self._known_epoch: KnownEpoch | None = None
         self._flattened: set[str] = set()
         """Halts whose Flatten is in the journal."""
@@ -140,7 +145,9 @@ class Engine:
         live = Live(intent, rules)
         count = len(intent.legs) if rules.legs is LegOrder.SIMULTANEOUS else 1
         orders = tuple(live.opening(leg, intent.legs[leg].quantity, now_ns) for leg in range(count))
-        return [*effects, *self._settler.begin(live, orders, now_ns)]
+        effects += self._settler.begin(live, orders, now_ns)
+        self._reserving.begun()
+        return effects
 
     @exactly
     def on_report(self, report: OrderReport, now_ns: int) -> list[Effect]:
@@ -226,6 +233,11 @@ class Engine:
         """What may be spent, by feed and asset, after what open orders may take."""
         return self.accounts.available(self._settler.open_orders())
 
+    @exactly
+    def in_use(self, now_ns: int) -> Levels:
+        """What is needed of each shared budget for what is held and under way; None where it cannot be valued."""
+        return self._reserving.in_use(now_ns)
+
     @property
     def live_intents(self) -> tuple[Intent, ...]:
         return tuple(live.intent for live in self._settler.live.values())
@@ -260,6 +272,7 @@ class Engine:
             accounts=self.accounts,
             open_orders=self._settler.open_orders(),
             lost_today=lost,
+            reserved=lambda repriced: self._reserving.covers(repriced.legs, now_ns, limits.max_mark_age_ns),
         )
 
     def _reprice(self, opportunity: Opportunity, limits: Limits, now_ns: int) -> Repriced:

@@ -67,6 +67,8 @@ class RefusalReason(StrEnum):
     """Realised and unrealised ArbPnL have fallen by `maxDailyLoss` since the risk day (UTC) began."""
     INSUFFICIENT_BALANCE = "InsufficientBalance"
     """A leg costs more than is free on its venue."""
+    NOT_RESERVED = "NotReserved"
+    """A budget shared with other executors (exposure, balance, order rate) is not reserved for it, or not yet."""
     DUPLICATE_INTENT = "DuplicateIntent"
     """The journal already holds an intent of this opportunity."""
 
@@ -103,6 +105,7 @@ class Gathered:
         accounts: Accounts,
         open_orders: tuple[OpenOrder, ...],
         lost_today: Decimal | None,
+        reserved: Callable[[Repriced], bool],
     ) -> None:
         self.now_ns = now_ns
         self.opportunity = opportunity
@@ -125,6 +128,7 @@ class Gathered:
         self.open_orders = open_orders
         self.lost_today = lost_today
         self._reprice = reprice
+        self._reserved = reserved
 
     @cached_property
     def keys(self) -> tuple[MarketKey, ...]:
@@ -171,6 +175,11 @@ class Gathered:
             worths[asset] = worth
         worths.pop(self.marks.profit_asset, None)
         return worths
+
+    @cached_property
+    def reserved(self) -> bool:
+        """Whether the blocks held cover the re-priced legs and whatever may become of them."""
+        return self._reserved(self.repriced)
 
     def _worst(self, asset: str, distances: tuple[Decimal, Decimal]) -> Decimal | None:
         worst = Decimal(0)
@@ -321,6 +330,10 @@ def balance_sufficient(g: Gathered) -> RefusalReason | None:
     return None
 
 
+def reserved(g: Gathered) -> RefusalReason | None:
+    return None if g.reserved else RefusalReason.NOT_RESERVED
+
+
 OPEN_GATE: tuple[Check, ...] = (
     control_believed,  # a halt that nobody can tell of is in force
     not_halted,
@@ -344,6 +357,7 @@ OPEN_GATE: tuple[Check, ...] = (
     asset_exposure_within,
     daily_loss_within,
     balance_sufficient,
+    reserved,  # last: what is lacking is asked for, so it must be what alone is lacking
 )
 
 

@@ -156,9 +156,12 @@ class Reservations:
         self._number = 0
         self._pending: Request | None = None
         self._wanted: dict[Pool, Decimal] = {}
-        self._want_until_ns = 0
+        self._want_until_ns: int | None = None
+        """None until it is asked for the first time."""
         self._turn: dict[Pool, Decimal] = {}
         self._turn_until_ns = 0
+        self._opened = False
+        """Since the last request."""
         self._opened_ns: int | None = None
         self._step: dict[Pool, Decimal] = {}
 
@@ -171,19 +174,19 @@ class Reservations:
         held = self.held
         return all(need is not None and need <= held.get(pool, -1) for pool, need in needs.items())
 
-    def spend(self, now_ns: int) -> None:
+    def spend(self) -> None:
         """An Open that was covered begins: what it uses shows in the levels from now on, and is gone from them when it ends."""
-        self._opened_ns = now_ns
+        self._opened = True
         self._turn = {}
         if self.state is HolderState.WAITING and self.covers(self._wanted):
             self._no_longer_wanted()
 
-    def want(self, needs: Levels, now_ns: int) -> None:
+    def want(self, needs: Levels) -> None:
         """An Open was not covered: ask for what it needs."""
         if self.state in (HolderState.UNDECLARED, HolderState.OVERTAKEN):
             return  # another request is due first
         self._wanted = {pool: need for pool, need in needs.items() if need is not None}
-        self._want_until_ns = now_ns + WANT_NS
+        self._want_until_ns = None
         self._happened(HolderEvent.LACKED)
 
     # ---- the conversation --------------------------------------------------------------------------------------
@@ -203,7 +206,11 @@ class Reservations:
             return None
         if self._pending is not None:
             return self._pending
-        if self._wanted and now_ns >= self._want_until_ns:
+        if self._opened:
+            self._opened, self._opened_ns = False, now_ns
+        if self._wanted and self._want_until_ns is None:
+            self._want_until_ns = now_ns + WANT_NS
+        elif self._wanted and self._want_until_ns is not None and now_ns >= self._want_until_ns:
             self._no_longer_wanted()
         if self._turn and now_ns >= self._turn_until_ns:
             self._turn = {}
