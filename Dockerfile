@@ -12,8 +12,10 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 WORKDIR /source
 RUN python3 -m venv --without-pip /opt/arbkube && python3 -m venv /opt/build
 COPY requirements/ requirements/
-# The back end that builds the wheel, at the version the lock has.
-RUN sed -n '/^setuptools==/,/# via/p' requirements/dev.txt >build.txt \
+# What builds the wheel, at the versions the lock has, and a C compiler for its kernel.
+RUN command -v cc >/dev/null || { \
+      apt-get update -q && apt-get install -q -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*; }
+RUN sed -n -e '/^cython==/,/# via/p' -e '/^setuptools==/,/# via/p' requirements/dev.txt >build.txt \
  && /opt/build/bin/python -m pip install --quiet --require-hashes --requirement build.txt
 # Compiled now, because nothing can be written when it runs; by content, so that the same source makes the same layers.
 RUN python3 -m pip --python /opt/arbkube/bin/python install --quiet --no-compile --require-hashes --requirement requirements/base.txt \
@@ -23,6 +25,9 @@ COPY pyproject.toml README.md LICENSE ./
 COPY workloads/ workloads/
 RUN /opt/build/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels . \
  && python3 -m pip --python /opt/arbkube/bin/python install --quiet --no-compile --no-deps --no-index /wheels/*.whl \
+ # Without its kernel an installation is only slow, and would say so only in `arb doctor`.
+ && test -n "$(find /opt/arbkube -name '_compiled*.so')" \
+ && find /opt/arbkube -name '*.p[yx][xi]' -delete \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/arbkube/lib \
  && echo 'arbkube:x:65532:65532:arbkube:/tmp:/usr/sbin/nologin' >>/etc/passwd && echo 'arbkube:x:65532:' >>/etc/group
 

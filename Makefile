@@ -1,23 +1,25 @@
 # Everything a developer or a user of a checkout does. `make help` is the map.
 # Needs Python 3.11 or newer (with venv) and make; everything else is installed into .venv, pinned and checked by hash.
 
-PYTHON ?= python3
-FOR    ?=
-REPORT ?= .arb/report.json
-JOBS   ?= 2
+PYTHON  ?= python3
+FOR     ?=
+REPORT  ?= .arb/report.json
+JOBS    ?= 2
+WORKERS ?= 1
+PLATFORM ?=
 
 VENV := .venv
 BIN  := $(VENV)/bin
-SOURCES := workloads tests benchmarks requirements
+SOURCES := workloads tests benchmarks requirements e2e
 
 # Packages of another environment must not leak into this one.
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format bench soak crds lock release weigh clean
+.PHONY: help install run test check format bench soak crds lock release weigh image cluster cluster-down e2e clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: $(VENV)/.installed ## Make .venv with the locked dependencies and the command .venv/bin/arb
 
@@ -73,6 +75,19 @@ release: install ## Build wheel and sdist into dist/ and try the wheel in a fres
 
 weigh: install ## Say what a base install weighs
 	BIN=$(BIN) .ci/weigh
+
+image: install ## Build the image of all pods, and say its name and weight
+	$(BIN)/python -m e2e.cluster image $(if $(PLATFORM),--platform $(PLATFORM))
+
+cluster: install ## Make a kind cluster (WORKERS=1) with the image in it; without a registry everything is built here
+	$(BIN)/python -m e2e.cluster up --workers $(WORKERS)
+	$(BIN)/python -m e2e.cluster image --load
+
+cluster-down: install ## Remove that cluster
+	$(BIN)/python -m e2e.cluster down
+
+e2e: install ## Run the end-to-end tests in a kind cluster made for them (WORKERS=1), or in the one that is up
+	$(BIN)/python -m e2e --workers $(WORKERS)
 
 clean: ## Remove .venv, build products and caches (never the state in .arb)
 	rm -rf $(VENV) build dist workloads/*.egg-info workloads/arbkube/kernel/_compiled.c workloads/arbkube/kernel/_compiled.*.so .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from e2e.cluster import engine, image, lifecycle
+from e2e.cluster import image, lifecycle
 from e2e.tools.binaries import binaries, modules
-from e2e.tools.cache import remove, root
 from e2e.tools.commands import Failure
 
 
@@ -48,9 +47,7 @@ def main() -> int:
                     raise Failure(f"no such tool: {', '.join(sorted(unknown))}", f"one of {', '.join(modules())}")
                 lifecycle.link(binaries(options.names or modules()))
             case "clean":
-                lifecycle.down()
-                remove(engine.data())
-                remove(root())
+                lifecycle.clean()
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1

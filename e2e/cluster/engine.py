@@ -59,11 +59,6 @@ def stop() -> None:
         raise Failure(f"dockerd ({pid}) does not end", f"see {_state() / 'dockerd.log'}, then: kill -9 {pid}")
 
 
-def data() -> Path:
-    """Where an engine started here keeps images and volumes."""
-    return root() / "docker"
-
-
 def lacks_sys_resource() -> bool:
     """Whether this machine withholds CAP_SYS_RESOURCE from root, without which no privileged container starts."""
     with contextlib.suppress(OSError):
@@ -95,7 +90,14 @@ def _start(ours: Mapping[str, str]) -> None:
     state = _state()
     state.mkdir(parents=True, exist_ok=True)
     command = ["dockerd", *ADDRESSES, "--exec-opt", "native.cgroupdriver=cgroupfs", "--host", ours["DOCKER_HOST"]]
-    command += ["--data-root", str(data()), "--exec-root", str(state / "exec"), "--pidfile", str(state / "dockerd.pid")]
+    command += [
+        "--data-root",
+        str(root() / "docker"),
+        "--exec-root",
+        str(state / "exec"),
+        "--pidfile",
+        str(state / "dockerd.pid"),
+    ]
     if lacks_sys_resource():
         command += ["--add-runtime", f"lesser={_RUNTIME}", "--default-runtime", "lesser"]
     with (state / "dockerd.log").open("w") as log:

@@ -36,7 +36,7 @@ def sources() -> list[str | Path]:
     found: list[str | Path] = []
     for path in (ROOT / name for name in _MADE_FROM):
         for file in [path] if path.is_file() else sorted(path.rglob("*")):
-            if file.is_file() and file.suffix not in (".pyc", ".so") and ".egg-info" not in str(file):
+            if file.is_file() and file.suffix not in (".c", ".pyc", ".so") and ".egg-info" not in str(file):
                 found += [file.relative_to(ROOT).as_posix(), file]
     return found
 

@@ -1,23 +1,27 @@
 """A cluster's life: made, given images, taken down.
 
-For: `make cluster`, `make cluster-down` and the tests. May not: touch a cluster of another name, or the user's own kubeconfig: the
-cluster's is `.e2e/kubeconfig`, with the tools it needs in `.e2e/bin` beside it.
+For: `make cluster`, `make cluster-down` and the tests. May not: touch a cluster of another name or the user's own kubeconfig;
+the cluster's is `.e2e/kubeconfig`, with the tools it needs in `.e2e/bin` beside it.
 """
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from e2e.cluster import engine
 from e2e.cluster.offline import network, node
 from e2e.cluster.offline.debian import Engine, exists
 from e2e.tools.binaries import binaries
-from e2e.tools.commands import Failure, run, step, succeeds
+from e2e.tools.cache import remove, root
+from e2e.tools.commands import Failure, run, say, step, succeeds
 
 NAME = "arbkube-e2e"
 PUBLIC_NODE = "kindest/node:v1.34.0"
 HERE = Path(__file__).parents[2] / ".e2e"
 KUBECONFIG = HERE / "kubeconfig"
+LOGS = HERE / "logs"
 TOOLS = ("kind", "kubectl", "helm")
 
 
@@ -44,6 +48,8 @@ def up(workers: int, image: str = "") -> None:
     try:
         _create(tools, docker, chosen, workers, local=local)
     except BaseException:
+        with suppress(Failure):
+            logs()
         run(tools["kind"], "delete", "cluster", "--name", NAME, "--kubeconfig", KUBECONFIG, env=docker)
         raise
 
@@ -60,6 +66,19 @@ def down() -> None:
     engine.stop()
 
 
+def clean() -> None:
+    """Remove the cluster and everything that was built for it: tools, images, the data of an engine started here."""
+    down()
+    docker = engine.running()
+    if docker is not None:
+        ours = run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", env=docker).split()
+        images = [image for image in ours if image.startswith(("arbkube-e2e/", "arbkube/arbkube:"))]
+        if images:
+            run("docker", "rmi", "--force", *images, env=docker)
+    remove(root())
+    shutil.rmtree(HERE, ignore_errors=True)
+
+
 def load(*images: str) -> None:
     """Put images of the engine into every node."""
     kind = binaries(["kind"])["kind"]
@@ -67,10 +86,20 @@ def load(*images: str) -> None:
         run(kind, "load", "docker-image", *images, "--name", NAME, env=engine.environment())
 
 
-def logs(directory: Path) -> None:
-    """Collect what the nodes and pods said into `directory`."""
-    kind = binaries(["kind"])["kind"]
-    run(kind, "export", "logs", directory, "--name", NAME, env=engine.environment())
+def logs() -> None:
+    """Collect what the pods and nodes of the cluster said into `.e2e/logs`, as far as it can be had."""
+    shutil.rmtree(LOGS / "cluster", ignore_errors=True)
+    (LOGS / "cluster").mkdir(parents=True)
+    tools, docker = binaries(("kind", "kubectl")), engine.running()
+    dump = ("cluster-info", "dump", "--all-namespaces", "--output-directory", LOGS / "cluster" / "pods")
+    with suppress(Failure):
+        run(tools["kubectl"], "--kubeconfig", KUBECONFIG, *dump)
+    if docker is not None:
+        for name in run(tools["kind"], "get", "nodes", "--name", NAME, env=docker).split():
+            for file, command in (("journal", ("exec", name, "journalctl", "--no-pager")), ("console", ("logs", name))):
+                with suppress(Failure):
+                    (LOGS / "cluster" / f"{name}-{file}.log").write_text(run("docker", *command, env=docker))
+    say(f"what the nodes and pods said is in {LOGS}")
 
 
 def answers(kubectl: Path) -> bool:

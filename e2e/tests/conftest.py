@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.cluster.lifecycle import KUBECONFIG
+
+from e2e.cluster.lifecycle import KUBECONFIG, LOGS
 from e2e.tests.kube import Kube
 from e2e.tools.binaries import binary
 
@@ -43,10 +44,12 @@ def definitions(kube: Kube) -> None:
 
 
 @pytest.fixture(scope="module")
-def namespace(kube: Kube) -> Iterator[str]:
-    """A namespace of the module's own, under restricted Pod Security."""
+def namespace(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the module's own, under restricted Pod Security. Where a test failed its pods' logs are kept."""
     name = f"e2e-{uuid.uuid4().hex[:8]}"
     made = kube.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": RESTRICTED}})
     assert made.code == 201, made.body
     yield name
+    if request.session.testsfailed:
+        kube("cluster-info", "dump", "--namespaces", name, "--output-directory", LOGS / request.module.__name__)
     kube("delete", "namespace", name, "--wait=false")

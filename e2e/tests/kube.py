@@ -32,6 +32,8 @@ class Answer(msgspec.Struct, frozen=True):
     @property
     def places(self) -> set[str]:
         """The paths that a refusal names, without the place inside a list where it names none."""
+        if self.code not in (400, 422):
+            return set()
         causes = self.body.get("details", {}).get("causes", ())
         # "<nil>" heads the remark that rules were not judged because the schema already refused.
         found = {cause["field"] for cause in causes if cause.get("field", "<nil>") != "<nil>"}
@@ -68,13 +70,16 @@ class Kube:
             headers = {"Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json"}
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
-            return Answer(answer.status, json.loads(answer.read()))
+            said = answer.read()
+            told = answer.getheader("Content-Type", "").startswith("application/json")
+            return Answer(answer.status, json.loads(said) if told else {"message": said.decode()})
         finally:
             connection.close()
 
     def would_create(self, manifest: Any, namespace: str) -> Answer:
         """What the API server says to `manifest` under the strict field validation that kubectl asks for; nothing is kept."""
-        plural = PLURALS.get(manifest.get("kind"), str(manifest.get("kind")).lower())
+        kind = str(manifest.get("kind"))
+        plural = PLURALS.get(kind, f"{kind.lower()}s")
         version = manifest.get("apiVersion", API.removeprefix("/apis/"))
         path = f"/apis/{version}/namespaces/{namespace}/{plural}?dryRun=All&fieldValidation=Strict"
         return self.ask("POST", path, manifest)

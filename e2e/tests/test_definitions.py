@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from e2e.tests.kube import PLURALS, Answer, Kube
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbkube.resources.kinds import API_VERSION
 from arbkube.resources.loading import load
+from e2e.tests.kube import PLURALS, Answer, Kube
 from tests.resources.apiserver import refusals
 from tests.resources.made import everything, mutated, written
 from tests.resources.test_corpus import BAD, GOOD, MANIFESTS, documents, expected
@@ -36,12 +36,17 @@ def agree(document: Any, answer: Answer) -> None:
     emulated = refusals(document)
     assert (answer.code == 201) == (emulated == []), (document, answer.body, emulated)
     named = {place for place, _ in emulated}
-    assert all(any(place.startswith(p) or p.startswith(place) for p in named) for place in answer.places), (answer.body, emulated)
+    assert all(any(place.startswith(p) or p.startswith(place) for p in named) for place in answer.places), (
+        answer.body,
+        emulated,
+    )
 
 
 def test_the_server_takes_the_definitions_without_complaint(kube: Kube) -> None:
     for plural in PLURALS.values():
-        conditions = kube.ask("GET", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.arbkube.io").body["status"]
+        conditions = kube.ask("GET", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.arbkube.io").body[
+            "status"
+        ]
         state = {c["type"]: (c["status"], c.get("message", "")) for c in conditions["conditions"]}
         assert state["Established"][0] == "True"
         assert state["NamesAccepted"][0] == "True"
@@ -69,7 +74,9 @@ def test_bad_is_refused_where_the_corpus_says_so(kube: Kube, namespace: str, pat
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
 def test_shipped_manifests_apply_with_kubectl(kube: Kube, namespace: str, path: Path) -> None:
     said = kube("apply", "--namespace", namespace, "--server-side", "--dry-run=server", "--filename", path)
-    assert len(said.splitlines()) == sum(len(documents(f.read_text())) for f in ([path] if path.is_file() else path.glob("*.yaml")))
+    assert len(said.splitlines()) == sum(
+        len(documents(f.read_text())) for f in ([path] if path.is_file() else path.glob("*.yaml"))
+    )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

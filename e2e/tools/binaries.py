@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def _build(name: str, directory: Path) -> Path:
         home.mkdir()
         told = run("go", "mod", "download", "-json", f"{module.path}@{module.version}", cwd=directory, env=go)
         own = json.loads(run("go", "mod", "edit", "-json", json.loads(told)["GoMod"], env=go))
-        (home / "go.mod").write_text(_go_mod(module, own))
+        (home / "go.mod").write_text(go_mod(module, own))
     package = module.path if module.commands[name] == "." else f"{module.path}/{module.commands[name]}"
     flags = " ".join(["-s -w", *(f"-X {variable}={value}" for variable, value in module.variables.items())])
     out = directory / "made" / name
@@ -97,7 +97,8 @@ def _build(name: str, directory: Path) -> Path:
     return out
 
 
-def _go_mod(module: Module, own: dict[str, object]) -> str:
+def go_mod(module: Module, own: Mapping[str, object]) -> str:
+    """The go.mod of an empty module that depends on `module`, whose own go.mod is `own` as `go mod edit -json` prints it."""
     lines = ["module arbkube.io/e2e", f"go {own['Go']}", f"require {module.path} {module.version}"]
     replaced = own.get("Replace") or []
     assert isinstance(replaced, list)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-class Failure(Exception):
+class Failure(Exception):  # noqa: N818 - what it says is for people
     """What went wrong, and what to do about it; shown without a traceback."""
 
     def __init__(self, cause: str, remedy: str = "") -> None:

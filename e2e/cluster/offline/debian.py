@@ -63,8 +63,8 @@ def python(engine: Engine) -> tuple[str, str]:
 
 def build(image: str, dockerfile: Path, context: Path, engine: Engine, arguments: Mapping[str, str], *more: str) -> None:
     """`docker build` on the machine's own network, which is where its package mirrors are reached."""
-    given = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+    words = ["--network", "host", "--force-rm", "--tag", image, "--file", str(dockerfile)]
+    for name, value in arguments.items():
+        words += ["--build-arg", f"{name}={value}"]
     # No extension of the builder is asked for, so the one that every engine has will do.
-    plain = {**engine, "DOCKER_BUILDKIT": "0"}
-    command = ("docker", "build", "--network", "host", "--force-rm", "--tag", image, "--file", dockerfile, *given, *more, context)
-    run(*command, env=plain, timeout=1800)
+    run("docker", "build", *words, *more, context, env={**engine, "DOCKER_BUILDKIT": "0"}, timeout=1800)

@@ -1,7 +1,8 @@
 """The node image where none can be pulled: Debian, Kubernetes built from its module, and the control plane's images inside.
 
-For: `kind create cluster --image`. Protocol: kind asks of a node image the files /kind/version and /kind/manifests, containerd with
-the images `kubeadm config images list` names, and a first process that says `detected cgroup v1`. May not: start nodes.
+For: `kind create cluster --image`. Protocol: kind asks of a node image the files /kind/version and /kind/manifests, containerd
+with the images that `kubeadm config images list` names, and a first process that says `detected cgroup v1`. May not: start
+nodes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from e2e.tools.commands import Failure, run, step
 
 ON_THE_NODE = ("kubeadm", "kubectl", "kubelet")
 IN_IMAGES = ("coredns", "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler")
+_MADE_FROM = tuple(HERE / name for name in ("node", "node.Dockerfile", "node.py", "pause.go"))
 _PROVISIONER = "local-path-provisioner"
 _IMPORT = """
 containerd >/dev/null 2>&1 & server=$!
@@ -32,7 +34,7 @@ def image(engine: Engine) -> str:
         raise Failure("the node image built here speaks cgroup v1 only, and this machine has v2", "name one to pull: --image")
     base = debian(engine)
     built = tools.binaries([*ON_THE_NODE, *IN_IMAGES, _PROVISIONER])
-    name = f"arbkube-e2e/node:{digest(base, HERE, *map(str, built.values()), str(lacks_sys_resource()))}"
+    name = f"arbkube-e2e/node:{digest(base, *_MADE_FROM, *map(str, built.values()), str(lacks_sys_resource()))}"
     if not exists(name, engine):
         with step("build the node image"), workshop("node") as directory:
             _build(name, base, built, directory, engine)
@@ -45,7 +47,9 @@ def _build(name: str, base: str, built: dict[str, Path], directory: Path, engine
     inside |= {_PROVISIONER: f"localhost/{_PROVISIONER}:node", "debian": "localhost/debian:node"}
     run("docker", "tag", base, inside["debian"], env=engine)
     pause = directory / "pause"
-    run("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", pause, HERE / "pause.go", env={"CGO_ENABLED": "0", "GOFLAGS": ""})
+    run(
+        "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", pause, HERE / "pause.go", env={"CGO_ENABLED": "0", "GOFLAGS": ""}
+    )
     for command, path in {**{c: built[c] for c in (*IN_IMAGES, _PROVISIONER)}, "pause": pause}.items():
         context = directory / f"image-{command}"
         context.mkdir()
@@ -69,7 +73,17 @@ def _build(name: str, base: str, built: dict[str, Path], directory: Path, engine
     ).strip()
     try:
         run("docker", "start", "--attach", container, env=engine)
-        run("docker", "commit", "--change", 'ENTRYPOINT ["/usr/local/bin/entrypoint"]', "--change", "CMD []", container, name, env=engine)
+        run(
+            "docker",
+            "commit",
+            "--change",
+            'ENTRYPOINT ["/usr/local/bin/entrypoint"]',
+            "--change",
+            "CMD []",
+            container,
+            name,
+            env=engine,
+        )
     finally:
         run("docker", "rm", "--force", "--volumes", container, env=engine)
         run("docker", "rmi", "--force", f"{name}-empty", *inside.values(), env=engine)
@@ -79,7 +93,9 @@ def _dockerfile(command: str, base: str) -> str:
     lines = ["FROM scratch", f"COPY {command} /usr/local/bin/{command}", "ENV PATH=/usr/local/bin"]
     if command == "kube-proxy":
         # The one that needs more than itself: it writes its rules through these commands.
-        install = "DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends conntrack iptables kmod nftables"
+        install = (
+            "DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends conntrack iptables kmod nftables"
+        )
         lines[0] = f"FROM {base}\nRUN apt-get update -q && {install} && rm -rf /var/lib/apt/lists/* /var/cache/apt/*"
         lines[2] = "ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return "\n".join([*lines, f'ENTRYPOINT ["/usr/local/bin/{command}"]']) + "\n"

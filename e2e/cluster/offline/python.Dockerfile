@@ -1,4 +1,4 @@
-# The bases of the product's image: `runtime` has Python, `build` has pip as well, and trusts what this machine trusts.
+# The bases of the product's image: `runtime` has Python, `build` can build wheels as well, and trusts what this machine trusts.
 ARG DEBIAN
 FROM ${DEBIAN} AS runtime
 RUN apt-get update -q \
@@ -7,7 +7,7 @@ RUN apt-get update -q \
 
 FROM runtime AS build
 RUN apt-get update -q \
- && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3-pip python3-venv \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends gcc libc6-dev python3-dev python3-pip python3-venv \
  && rm -rf /var/lib/apt/lists/*
 COPY trusted.crt /etc/ssl/certs/ca-certificates.crt
 COPY pip.conf /etc/pip.conf

@@ -224,12 +224,22 @@ _CONDITION: _Json = {
     "type": "object",
     "required": ["type", "status", "lastTransitionTime", "reason", "message"],
     "properties": {
-        "type": {"type": "string", "maxLength": 316},
-        "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
-        "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
-        "lastTransitionTime": {"type": "string", "format": "date-time"},
-        "reason": {"type": "string", "maxLength": 1024, "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"},
-        "message": {"type": "string", "maxLength": 32768},
+        "type": {"type": "string", "maxLength": 316, "description": "What is judged, e.g. Ready."},
+        "status": {"type": "string", "enum": ["True", "False", "Unknown"], "description": "Whether it holds."},
+        "observedGeneration": {
+            "type": "integer",
+            "format": "int64",
+            "minimum": 0,
+            "description": "The generation of the spec that was judged.",
+        },
+        "lastTransitionTime": {"type": "string", "format": "date-time", "description": "When status last changed."},
+        "reason": {
+            "type": "string",
+            "maxLength": 1024,
+            "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+            "description": "Why, in one word for programs.",
+        },
+        "message": {"type": "string", "maxLength": 32768, "description": "Why, in a sentence for people."},
     },
 }
 _STATUS: _Json = {
