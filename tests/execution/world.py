@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from arbkube.control.freshness import Doubt
+from arbkube.control.reservations.blocks import Reservations
 from arbkube.detection.model import Leg, Opportunity, identity_of
 from arbkube.execution.config import ExecutorConfig
 from arbkube.execution.driver import Driver, Outcome
@@ -185,12 +186,19 @@ class World:
     """Engine, driver, broker and store, moved by hand through virtual time."""
 
     def __init__(
-        self, path: Path | str, settings: ExecutorConfig, *, seed: int = 1, holder: str = "one", now_ns: int = START
+        self,
+        path: Path | str,
+        settings: ExecutorConfig,
+        *,
+        seed: int = 1,
+        holder: str = "one",
+        now_ns: int = START,
+        reservations: Reservations | None = None,
     ) -> None:
         self.now_ns = now_ns
         self.config = settings
         self.store = SqliteExecutorStore(path)
-        self.engine = Engine(settings)
+        self.engine = Engine(settings, reservations)
         self.broker = PaperBroker(settings, seed=seed, ledger=self.store)
         self.doubt: Doubt | None = None
         """Why the control server is not believed."""
