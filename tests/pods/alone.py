@@ -39,6 +39,7 @@ class Alone:
         name: str,
         *,
         url: str = "",
+        bus: str = "",
         simulator: str = "",
     ) -> None:
         self.name = name
@@ -46,7 +47,7 @@ class Alone:
         [wanted] = [found for found in publisher.plan.workloads if found.name == workload]
         self.log = folder / f"{name}.log"
         options = ["--name", name, "--workload", workload, "--shape", wanted.shape, "--document", wanted.document]
-        options += ["--bus", url or valkey.url, "--control", url or valkey.url, "--credentials", str(valkey.credentials)]
+        options += ["--bus", bus or url or valkey.url, "--control", url or valkey.url, "--credentials", str(valkey.credentials)]
         options += ["--state", str(folder), "--simulator", simulator]
         if wanted.role is Role.SIMULATOR:
             options += ["--port", simulator.rsplit(":", 1)[1]]
@@ -110,14 +111,15 @@ class Alone:
 class Starter:
     """Starts pods in one folder and ends those that a test left running."""
 
-    def __init__(self, folder: Path, valkey: Valkey, publisher: Publisher) -> None:
+    def __init__(self, folder: Path, valkey: Valkey, publisher: Publisher, *, bus: str = "") -> None:
         self.folder = folder
-        self._valkey, self._publisher = valkey, publisher
+        self._valkey, self._publisher, self._bus = valkey, publisher, bus
         self._simulator = f"http://127.0.0.1:{_free_port()}"
         self.started: dict[str, Alone] = {}
 
     def __call__(self, workload: str, name: str = "") -> Alone:
-        pod = Alone(self.folder, self._valkey, self._publisher, workload, name or workload, simulator=self._simulator)
+        servers = {"bus": self._bus, "simulator": self._simulator}
+        pod = Alone(self.folder, self._valkey, self._publisher, workload, name or workload, **servers)
         self.started[pod.name] = pod
         return pod
 

@@ -55,7 +55,7 @@ class Publisher:
 
     def __init__(self, valkey: Valkey, planned: Plan) -> None:
         self.plan = planned
-        self._valkey = valkey
+        self.valkey = valkey
         self._serial = 0
         self._heads: dict[str, Head] = {}
 
@@ -133,7 +133,7 @@ class Publisher:
 
     def _do(self, what: Callable[[ControlWriter], Awaitable[Any]]) -> Any:
         async def done() -> Any:
-            writer = ControlWriter(self._valkey.url, credentials=self._valkey.credentials, user=User.OPERATOR)
+            writer = ControlWriter(self.valkey.url, credentials=self.valkey.credentials, user=User.OPERATOR)
             try:
                 return await what(writer)
             finally:

@@ -26,7 +26,7 @@ from arbkube.execution.config import ExecutorConfig
 from arbkube.execution.driver import Driver, Outcome
 from arbkube.execution.engine import Engine
 from arbkube.execution.model import IntentState
-from arbkube.execution.protocols import Announce, Closed, JournalUnavailable, LeaseLost, Refused
+from arbkube.execution.protocols import Announce, Closed, JournalUnavailable, LeaseLost, Raise, Refused
 from arbkube.market.announcement import decode_markets
 from arbkube.market.bus import Message
 from arbkube.market.frames import conflate, decode
@@ -82,7 +82,6 @@ class ExecutorPod:
         self._wake = asyncio.Event()
         self._complete = asyncio.Event()
         """Set when all markets of the document are known."""
-        self._changed = asyncio.Event()
         self._unreadable = 0
         self._intents: dict[str, int] = {}
         self._refusals: dict[str, int] = {}
@@ -114,7 +113,7 @@ class ExecutorPod:
         if self._driver is not None:
             if not missing:
                 self.pod.reasons.pop("start", None)
-            self._changed.set()
+            self._perform(self._driver.reconfigure(self._config(), self.pod.now_ns()))
 
     def _config(self) -> ExecutorConfig:
         assert self._document is not None
@@ -173,7 +172,6 @@ class ExecutorPod:
         await self.pod.config.booted.wait()
         async for messages in self.pod.bus.read(self._topics):
             self._take(messages)
-            self._wake.set()
 
     def _take(self, messages: list[Message]) -> None:
         """Books first, then what was decided on them."""
@@ -197,8 +195,7 @@ class ExecutorPod:
         for batch in conflate(batches) if len(batches) > _BEHIND else batches:
             self._perform(self._driver.on_batch(batch, self.pod.now_ns()))
         for sighting in sightings:
-            halted = self.guard.doubt() or self.guard.active
-            if sighting.opportunity is not None and not self.pod.stopping.is_set() and not halted:
+            if sighting.opportunity is not None and not self.pod.stopping.is_set():
                 now_ns = self.pod.now_ns()
                 self._metrics.detect_to_intent.observe(max(0, now_ns - sighting.opportunity.detected_ns) / 1e9)
                 self._perform(self._driver.on_opportunity(sighting.opportunity, now_ns))
@@ -207,17 +204,12 @@ class ExecutorPod:
         """Begin once the markets are known: open the journal, take the lease and settle what was left open."""
         await self._complete.wait()
         self._journal = await self._open()
-        while True:
-            driver, outcomes = await self._start(self._journal)
-            self._perform(outcomes)
-            self.guard.attach(driver)
-            self._driver = driver
-            self.pod.reasons.pop("start", None)
-            await self._changed.wait()
-            self._changed.clear()
-            await self._settle()
-            self._driver = None
-            driver.stop(self.pod.now_ns())
+        driver, outcomes = await self._start(self._journal)
+        self._perform(outcomes)
+        self.guard.attach(driver)
+        self._driver = driver
+        self.pod.reasons.pop("start", None)
+        await asyncio.Event().wait()
 
     async def _open(self) -> SqliteExecutorStore:
         """The journal, tried until it opens."""
@@ -294,6 +286,7 @@ class ExecutorPod:
         self.pod.bus.publish(f"balances:{self._strategy}", _balances_encoder.encode(balances))
 
     def _perform(self, outcomes: Iterable[Outcome]) -> None:
+        self._wake.set()  # whatever was done may have moved the next deadline
         if self._broker is not None:
             self._broker.booked()
         for outcome in outcomes:
@@ -304,6 +297,9 @@ class ExecutorPod:
                 reason = outcome.intent.reason
                 self._refusals[reason] = self._refusals.get(reason, 0) + 1
                 self._metrics.refusals.labels(reason).inc()
+            elif isinstance(outcome, Raise):
+                log.warning("halt raised or cleared", entry=outcome.entry.id, detail=outcome.entry.detail)
+                self.guard.raised(outcome.entry)
             elif isinstance(outcome, Closed):
                 intent = outcome.intent
                 name = intent.outcome.value if intent.outcome is not None else IntentState.STUCK.value

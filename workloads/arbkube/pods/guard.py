@@ -53,6 +53,7 @@ class ExecutorGuard:
     def attach(self, driver: Driver) -> None:
         """From now on `driver` holds the halts; it has sent nothing yet."""
         self._driver = driver
+        self._perform(driver.on_halts(self._before.entries, self._now_ns()))
 
     def raised(self, entry: Entry) -> None:
         """The driver set or cleared a halt; it is in force and journaled."""
@@ -76,9 +77,26 @@ class ExecutorGuard:
     # ---- config.Guard --------------------------------------------------------------------------------------------
 
     async def hear(self, snapshot: Snapshot) -> None:
-        self._before.add(snapshot.halts)
-        self._epoch = snapshot.epoch
-        self.freshness.answered(asked_ns=snapshot.asked_ns, run_id=snapshot.run_id, epoch=snapshot.epoch)
+        if self._driver is None:
+            self._before.add(snapshot.halts)
+            return
+        self._perform(self._driver.on_halts(snapshot.halts, self._now_ns()))
+        epoch = snapshot.epoch
+        if epoch is not None and epoch.run_id == snapshot.run_id and epoch != self._epoch:
+            epoch = await self._reconcile(self._driver, epoch)
+        self._epoch = epoch
+        self.freshness.answered(asked_ns=snapshot.asked_ns, run_id=snapshot.run_id, epoch=epoch)
+
+    async def _reconcile(self, driver: Driver, epoch: Epoch) -> Epoch | None:
+        """The epoch, once the server that was seeded under it has all that is known here."""
+        self._perform(driver.on_epoch(epoch, self._now_ns()))
+        try:
+            await self._append(driver.entries)
+        except AWAY as error:
+            log.warning("not reconciled yet", epoch=epoch.number, error=f"{type(error).__name__}: {error}")
+            return None
+        log.info("control server believed", epoch=epoch.number, entries=len(driver.entries))
+        return epoch
 
     def behind(self, late: bool) -> None:
         self.freshness.behind = late
@@ -92,4 +110,5 @@ class ExecutorGuard:
 
     @property
     def active(self) -> tuple[str, ...]:
-        return tuple(halt.id for halt in self._before.active())
+        halts = self._before.active() if self._driver is None else self._driver.halts
+        return tuple(halt.id for halt in halts)
