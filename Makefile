@@ -29,7 +29,7 @@ $(BIN)/python:
 	  echo "Name another one: make install PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; } # half an environment would look like a whole one
 
-$(VENV)/.installed: $(BIN)/python requirements/dev.txt pyproject.toml $(wildcard workloads/arbkube/kernel/*.p[yx][xi])
+$(VENV)/.installed: $(BIN)/python requirements/dev.txt pyproject.toml $(wildcard workloads/arbkube/kernel/*.p[yx][xi] workloads/arbkube/kernel/venues/*.pxi)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

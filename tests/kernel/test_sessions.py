@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from arbkube.kernel import Form
@@ -19,7 +20,9 @@ from arbkube.venues.recording import EventKind, Recording
 from arbkube.venues.registry import adapter
 from arbkube.venues.session import SECOND, Session, SessionOptions
 from tests.kernel.both import BothSessions, Differs, making, needs_compiled
-from tests.venues.campaign.engine import run
+from tests.venues.campaign.engine import Campaign, Genuine, Report, Venue
+from tests.venues.campaign.engine import _Wire as Wire
+from tests.venues.campaign.generated import CoinbaseVenue
 from tests.venues.campaign.recorded import FILES, recorded_instrument
 from tests.venues.campaign.test_campaign import VENUES
 
@@ -37,31 +40,47 @@ def in_both(make: Callable[[], Session]) -> Any:
     return BothSessions(compiled, pure)
 
 
-def twofold(venue: Any) -> Any:
-    """The venue, with a session that is both."""
-    made = venue.session
+class Lockstep(Campaign):
+    """A campaign whose session is both forms, and whose oracle is that they are alike: the books themselves may be wrong."""
 
-    def session(rng: Random) -> Any:
-        seed = rng.random()
-        return in_both(lambda: made(Random(seed)))
+    def __init__(self, venue: Venue, *, seed: int, rate: float) -> None:
+        super().__init__(venue, seed=seed, rate=rate)
+        self.session: Any = in_both(lambda: venue.session(Random(seed + 1)))
+        self.wire = Wire(self.rng, rate, content=True)
 
-    venue.session = session
-    return venue
+    def _check(self, origin: Genuine | None) -> None:
+        self.session.take_changed()
+
+    def deliver(self, frames: int) -> Report:
+        """So many messages through the faults."""
+        while self.report.frames < frames:
+            self._turn()
+        return self.report
+
+    @property
+    def taken(self) -> int:
+        """Frames that the compiled form has dealt with by itself."""
+        taken: int = self.session.compiled._scan.__self__.taken
+        return taken
 
 
 @pytest.mark.parametrize("name", VENUES)
-@pytest.mark.parametrize("rate", [0.005, 0.1])
-def test_spoiled_frames_leave_both_alike(name: str, rate: float, recordings: Path) -> None:
-    run(twofold(VENUES[name](recordings, 7)), frames=2_000, seed=23, rate=rate)
+@pytest.mark.parametrize(("rate", "frames", "taken"), [(0.003, 600, 150), (0.2, 900, 30)])
+def test_spoiled_frames_leave_both_alike(name: str, rate: float, frames: int, taken: int, recordings: Path) -> None:
+    both = Lockstep(VENUES[name](recordings, 7), seed=23, rate=rate)
+    both.deliver(frames)
+    assert both.taken > taken
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", VENUES)
 def test_a_hundred_thousand_spoiled_frames_leave_both_alike(name: str, recordings: Path, record_property: Any) -> None:
-    report = run(twofold(VENUES[name](recordings, 7)), frames=100_000, seed=29, rate=0.3)
+    both = Lockstep(VENUES[name](recordings, 7), seed=29, rate=0.2)
+    report = both.deliver(100_000)
     record_property("frames", report.frames)
-    record_property("mutated", report.mutations.total())
+    record_property("mutated", both.wire.counts.total())
+    record_property("taken by the compiled form", both.taken)
     record_property("differing", 0)
 
 
@@ -217,6 +236,35 @@ def test_numbers_without_end_are_judged_alike(market: MarketType, number: int) -
     session.received(binance_diff(market, number + 1, number + 2), NOW + 4)
     session.fetched(next(iter(session.books)), SNAPSHOT.replace(b"100", str(number).encode()), NOW + 5)
     session.received(binance_diff(market, number + 1, number + 2), NOW + 6)
+
+
+def coinbase_frame(sequence: int, kind: str, time: str, updates: list[dict[str, str]]) -> bytes:
+    event = {"type": kind, "product_id": "BTC-USD", "updates": updates}
+    return compact({"channel": "l2_data", "client_id": "", "timestamp": time, "sequence_num": sequence, "events": [event]})
+
+
+TIMES = st.datetimes(datetime(1900, 1, 1), datetime(2300, 1, 1)).map(lambda time: f"{time:%Y-%m-%dT%H:%M:%S}")  # noqa: DTZ001
+FRACTIONS = st.one_of(
+    st.just(""), st.from_regex(r"\.[0-9]{0,11}", fullmatch=True), st.sampled_from([".9999995", ".999999499", ".5"])
+)
+
+
+@settings(max_examples=200)
+@given(time=TIMES, fraction=FRACTIONS, zone=st.sampled_from(["Z", "Z", "Z", "z", "+00:00", "-01:00", ""]))
+@example(time="2026-09-21T14:15:48", fraction=".5", zone="Z")
+@example(time="2024-02-29T23:59:59", fraction=".9999995", zone="Z")
+@example(time="2023-02-29T00:00:00", fraction="", zone="Z")
+def test_times_are_read_alike(time: str, fraction: str, zone: str) -> None:
+    venue = CoinbaseVenue(3)
+    session = in_both(lambda: venue.session(Random(1)))
+    session.opened(NOW)
+    ask = {"side": "offer", "event_time": "", "price_level": "9.0", "new_quantity": "1"}
+    session.received(coinbase_frame(0, "snapshot", "2026-01-01T00:00:00Z", [ask]), NOW)
+    bid = {"side": "bid", "event_time": "", "price_level": "7.0", "new_quantity": "1"}
+    session.received(coinbase_frame(1, "update", time + fraction + zone, [bid]), NOW)
+    if fraction == ".5" and zone == "Z" and time[8:10] < "29" and time < "2200":
+        assert session.compiled._scan.__self__.taken == 1
+    session.received(coinbase_frame(2, "update", time[:17] + "60" + zone, [bid]), NOW)
 
 
 def test_a_compiled_form_that_differs_is_found_out() -> None:

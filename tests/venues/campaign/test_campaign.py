@@ -91,7 +91,7 @@ def test_a_session_that_believes_any_chain_is_found_out(recordings: Path, monkey
 
 def test_a_session_that_counts_no_messages_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def uncounted(self: CoinbaseSession, frame: bytes, now_ns: int) -> None:
-        self._last = -1
+        self._chain.last = -1
         honest(self, frame, now_ns)
 
     honest = CoinbaseSession._frame

@@ -2,7 +2,7 @@ from collections.abc import Mapping, Sequence
 from typing import final
 
 from arbkube.market.book import Book, Level
-from arbkube.market.verified import BookCounts
+from arbkube.market.verified import BookCounts, VerifiedBook
 from arbkube.venues.binance.chain import Chain, Event, Tops
 from arbkube.venues.session import Session, Snapshot
 
@@ -46,11 +46,33 @@ class BinanceChain:
     def tops(self) -> BinanceTops: ...
     def reset(self) -> None: ...
 
-@final
-class BinanceScanner:
-    def __init__(self, session: Session, chains: Mapping[str, Chain], *, spot: bool) -> None: ...
+class Scanner:
     @property
     def taken(self) -> int: ...
     @property
     def passed(self) -> int: ...
     def take(self, frame: bytes, now_ns: int, /) -> bool: ...
+
+@final
+class BinanceScanner(Scanner):
+    def __init__(self, session: Session, chains: Mapping[str, Chain], *, spot: bool) -> None: ...
+
+@final
+class BybitScanner(Scanner):
+    def __init__(self, session: Session, chains: Mapping[str, object], prefix: str) -> None: ...
+
+@final
+class CoinbaseScanner(Scanner):
+    def __init__(
+        self, session: Session, products: Mapping[str, list[VerifiedBook]], chain: object, without_snapshot: set[str]
+    ) -> None: ...
+
+@final
+class KrakenScanner(Scanner):
+    def __init__(self, session: Session, places: Mapping[str, tuple[int, int]], without_snapshot: set[str]) -> None: ...
+
+@final
+class OkxScanner(Scanner):
+    def __init__(
+        self, session: Session, chains: Mapping[str, object], *, window: int, needs_chain: bool, needs_checksum: bool
+    ) -> None: ...

@@ -6,7 +6,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
@@ -23,4 +23,10 @@ cdef extern from "Python.h":
 include "decimals.pxi"
 include "ticks.pxi"
 include "layout.pxi"
-include "binance.pxi"
+include "checksum.pxi"
+include "scanner.pxi"
+include "venues/binance.pxi"
+include "venues/bybit.pxi"
+include "venues/coinbase.pxi"
+include "venues/kraken.pxi"
+include "venues/okx.pxi"

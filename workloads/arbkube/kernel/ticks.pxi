@@ -371,13 +371,11 @@ cdef class TickBook:
         self.apply(bids, asks)
 
     def apply(self, bids, asks):
-        cdef Py_ssize_t bid_count = 0, count = 0
+        cdef Py_ssize_t count = 0
         if self.text is None:
-            if self.read_pairs(bids, &bid_count):
-                count = bid_count
-                if self.read_pairs(asks, &count):
-                    self.change_all(bid_count, count)
-                    return
+            if self.read_pairs(bids, 1, &count) and self.read_pairs(asks, -1, &count):
+                self.change_all(count)
+                return
             self.become_text()
         self.text.apply(bids, asks)
 
@@ -420,19 +418,18 @@ cdef class TickBook:
         cdef Side* asks = &self.sides[1]
         return bids.best >= 0 and asks.best >= 0 and bids.base + bids.best >= -(asks.base + asks.best)
 
-    cdef inline int change_all(self, Py_ssize_t bid_count, Py_ssize_t count) except -1:
-        """Apply what was read: bids, and from `bid_count` on asks."""
+    cdef inline int change_all(self, Py_ssize_t count) except -1:
+        """Apply what was read."""
         cdef Py_ssize_t number
-        self.sides[0].changes += bid_count
-        self.sides[1].changes += count - bid_count
-        for number in range(bid_count):
-            change(&self.sides[0], changes[number].key, changes[number].slot)
-        for number in range(bid_count, count):
-            change(&self.sides[1], -changes[number].key, changes[number].slot)
+        cdef Side* side
+        for number in range(count):
+            side = &self.sides[changes[number].key < 0]
+            side.changes += 1
+            change(side, changes[number].key, changes[number].slot)
         return 0
 
-    cdef inline bint read_level(self, const Number* price, const Number* size, Py_ssize_t* count) except -1:
-        """Add a change; False where it is not one that ticks can hold."""
+    cdef inline bint read_level(self, const Number* price, const Number* size, int sign, Py_ssize_t* count) except -1:
+        """Add a change (`sign` 1 for a bid, -1 for an ask); False where it is not one that ticks can hold."""
         cdef Entry* entry
         cdef int64_t ticks = ticks_of(price, self.places)
         if ticks <= 0:
@@ -444,14 +441,14 @@ cdef class TickBook:
         if count[0] == changes_room:
             more_changes()
         entry = &changes[count[0]]
-        entry.key = ticks
+        entry.key = sign * ticks
         if not mantissa_of(size, &entry.slot.size, &entry.slot.size_places):
             return False
         entry.slot.price_places = <uint8_t>price.places
         count[0] += 1
         return True
 
-    cdef bint read_pairs(self, object levels, Py_ssize_t* count) except -1:
+    cdef bint read_pairs(self, object levels, int sign, Py_ssize_t* count) except -1:
         """Add changes given as pairs of texts; False where they are not of the form that ticks can hold."""
         cdef Number price, size
         cdef const char* at
@@ -468,11 +465,11 @@ cdef class TickBook:
                 end = at + PyUnicode_GET_LENGTH(text)
                 if read_number(at, end, &size if number else &price) != end:
                     return False
-            if not self.read_level(&price, &size, count):
+            if not self.read_level(&price, &size, sign, count):
                 return False
         return True
 
-    cdef const char* read_levels(self, const char* at, const char* end, int number, Py_ssize_t* count) except? NULL:
+    cdef const char* read_levels(self, const char* at, const char* end, int sign, Py_ssize_t* count) except? NULL:
         """Add changes of a side as a frame has them, `[["price","size"],…]`; returns what follows, NULL where they are not."""
         cdef Number price, size
         if at[0] != 91:  # [
@@ -489,11 +486,11 @@ cdef class TickBook:
             at = read_number(at + 3, end, &size)
             if at == NULL or at[0] != 34 or at[1] != 93:  # "]
                 return NULL
-            if not self.read_level(&price, &size, count):
+            if not self.read_level(&price, &size, sign, count):
                 return NULL
             at += 2
             if at[0] == 44 and price.places and size.places:
-                at = self.read_alike(at, end, &self.sides[number], -1 if number else 1, &price, size.places, count)
+                at = self.read_alike(at, end, sign, &price, size.places, count)
             if at[0] == 93:
                 return at + 1
             if at[0] != 44:
@@ -501,7 +498,7 @@ cdef class TickBook:
             at += 1
 
     cdef inline const char* read_alike(
-        self, const char* at, const char* end, const Side* side, int sign, const Number* like, int size_places, Py_ssize_t* count
+        self, const char* at, const char* end, int sign, const Number* like, int size_places, Py_ssize_t* count
     ) except NULL:
         """Add those of `,["price","size"]` that are written like the level before, but for the size's whole digits.
 
@@ -511,6 +508,7 @@ cdef class TickBook:
         cdef int whole = like.whole_digits, places = like.places, dropped = places - self.places, digits
         cdef uint64_t mantissa, size, ticks
         cdef uint64_t factor = TEN[dropped if dropped > 0 else 0]
+        cdef const Side* side = &self.sides[sign < 0]
         cdef uint64_t place
         cdef const char* mark
         cdef Entry* entry
@@ -542,7 +540,7 @@ cdef class TickBook:
             place = <uint64_t>(sign * <int64_t>ticks - side.base)
             if place < <uint64_t>side.width:
                 fetch(&side.slots[place])
-            entry.key = <int64_t>ticks
+            entry.key = sign * <int64_t>ticks
             entry.slot.size = <int64_t>size
             entry.slot.price_places = <uint8_t>places
             entry.slot.size_places = <uint8_t>size_places
@@ -562,7 +560,7 @@ cdef class TickBook:
             return False
         factor = <int64_t>TEN[places - self.places]
         for number in range(count):
-            most = max(most, changes[number].key)
+            most = max(most, changes[number].key, -changes[number].key)
         for side in range(2):
             levels = gathered(&self.sides[side])
             for number in range(self.sides[side].count + self.sides[side].far_count):

@@ -185,10 +185,9 @@ class Session(ABC):
         """One message arrived. Never raises: what cannot be read withholds the book it was for, or all of them."""
         self.alive_ns = now_ns
         scan = self._scan
-        if scan is not None and scan(frame, now_ns):
-            return
         try:
-            self._frame(frame, now_ns)
+            if scan is None or not scan(frame, now_ns):
+                self._frame(frame, now_ns)
         except UNREADABLE:
             self._malformed(now_ns)
 

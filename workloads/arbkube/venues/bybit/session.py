@@ -21,6 +21,7 @@ from random import Random
 
 import msgspec
 
+from arbkube import kernel
 from arbkube.market.instruments import Instrument
 from arbkube.market.verified import VerifiedBook, WithheldReason
 from arbkube.resources.kinds import Channel
@@ -92,6 +93,10 @@ class BybitSession(Session):
         self._limits = limits
         self._chains = {symbol: _Chain() for symbol in self.books}
         self._prefix = f"orderbook.{self.window}."
+        if kernel.form is kernel.Form.COMPILED:
+            from arbkube.kernel._compiled import BybitScanner
+
+            self._scan = BybitScanner(self, self._chains, self._prefix).take
         self._heartbeat_ns = 0
 
     def covered_depth(self) -> int:
@@ -99,7 +104,9 @@ class BybitSession(Session):
 
     def closed(self, now_ns: int) -> None:
         super().closed(now_ns)
-        self._chains = {symbol: _Chain() for symbol in self.books}
+        for chain in self._chains.values():
+            chain.unbase()
+            chain.newest = -1
 
     def tick(self, now_ns: int) -> None:
         super().tick(now_ns)
@@ -199,6 +206,10 @@ class BybitSession(Session):
         book.counts.updates += 1
         chain.last, chain.seq = data.u, data.seq
         chain.newest = max(chain.newest, data.seq)
+        self.judge(book, chain, ms, now_ns)
+
+    def judge(self, book: VerifiedBook, chain: _Chain, ms: int, now_ns: int) -> None:
+        """Hold the book as it stands against the venue's own top."""
         if not self._top_agrees(book, chain):
             self._break(book, chain, WithheldReason.TOP_MISMATCH, now_ns)
             return

@@ -20,6 +20,7 @@ from random import Random
 
 import msgspec
 
+from arbkube import kernel
 from arbkube.market.book import Level
 from arbkube.market.instruments import Instrument
 from arbkube.market.verified import VerifiedBook, WithheldReason
@@ -61,6 +62,23 @@ def wire_product(native: str) -> str:
     return native[:-1] if native.endswith("-USDC") and native not in _OWN_USDC_BOOK else native
 
 
+class _Chain:
+    """Where the connection stands in its chain of messages."""
+
+    __slots__ = ("broken", "last", "sent_ns")
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.last = -1
+        """`sequence_num` of the last message; -1 before the first."""
+        self.sent_ns = 0
+        """The venue's time of that message."""
+        self.broken = False
+        """Whether the connection is to be opened anew, and says nothing more that counts."""
+
+
 class CoinbaseSession(Session):
     """One connection carrying level2 and heartbeats."""
 
@@ -70,16 +88,15 @@ class CoinbaseSession(Session):
         self._by_product: dict[str, list[VerifiedBook]] = {}
         for instrument in instruments:
             self._by_product.setdefault(wire_product(instrument.native), []).append(self.books[instrument.symbol])
-        self._last = -1
-        """`sequence_num` of the last message; -1 before the first."""
-        self._timestamp: datetime | None = None
-        """The venue's time of that message."""
-        self._broken = False
-        """Whether the connection is to be opened anew, and says nothing more that counts."""
+        self._chain = _Chain()
         self._without_snapshot: set[str] = set()
+        if kernel.form is kernel.Form.COMPILED:
+            from arbkube.kernel._compiled import CoinbaseScanner
+
+            self._scan = CoinbaseScanner(self, self._by_product, self._chain, self._without_snapshot).take
 
     def opened(self, now_ns: int) -> None:
-        self._last, self._broken = -1, False
+        self._chain.reset()
         super().opened(now_ns)
 
     def _subscribe(self, now_ns: int) -> None:
@@ -104,7 +121,8 @@ class CoinbaseSession(Session):
         self.actions.append(Send(msgspec.json.encode(request).decode()))
 
     def _frame(self, frame: bytes, now_ns: int) -> None:
-        if self._broken:
+        chain = self._chain
+        if chain.broken:
             return
         message = _decode(frame)
         if message.type == "error":
@@ -114,23 +132,23 @@ class CoinbaseSession(Session):
         sequence = message.sequence_num
         if sequence < 0:
             raise ValueError("a message without its number")
-        if self._last >= 0 and sequence != self._last + 1:
+        venue_ns = epoch_ns(message.timestamp)
+        if chain.last >= 0 and sequence != chain.last + 1:
             # A lower number on a later message is no repetition: the numbering has begun anew.
-            if sequence > self._last or epoch_ns(message.timestamp) > epoch_ns(self._timestamp):
+            if sequence > chain.last or venue_ns > chain.sent_ns:
                 for book in self.books.values():
                     book.counts.gaps += 1
-                self._break(f"sequence_num {sequence} after {self._last}", WithheldReason.GAP)
+                self._break(f"sequence_num {sequence} after {chain.last}", WithheldReason.GAP)
             elif message.channel == "l2_data":
                 for event in message.events:
                     for book in self._by_product.get(event.product_id, ()):
                         book.counts.duplicates += 1
             return
-        self._last = sequence
-        self._timestamp = message.timestamp
+        chain.last = sequence
+        chain.sent_ns = venue_ns
         if message.channel == "l2_data":
             if not message.events:
                 raise ValueError("an update of nothing")
-            venue_ns = epoch_ns(message.timestamp)
             for event in message.events:
                 self._event(event, venue_ns, now_ns)
         elif message.channel not in _WITHOUT_BOOKS:
@@ -161,7 +179,7 @@ class CoinbaseSession(Session):
 
     def _break(self, why: str, reason: WithheldReason) -> None:
         """Void every book and ask for a new connection."""
-        self._broken = True
+        self._chain.broken = True
         self._resync_at.clear()
         for book in self.books.values():
             self.withhold(book, reason)

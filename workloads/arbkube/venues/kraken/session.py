@@ -24,6 +24,7 @@ from zlib import crc32
 
 import msgspec
 
+from arbkube import kernel
 from arbkube.market.book import Level
 from arbkube.market.instruments import Instrument
 from arbkube.market.verified import VerifiedBook, WithheldReason
@@ -121,6 +122,10 @@ class KrakenSession(Session):
         self._places = {i.symbol: (decimal_places(i.tick), decimal_places(i.lot)) for i in instruments}
         self._without_snapshot: set[str] = set()
         """Symbols whose updates mean nothing until a snapshot has come."""
+        if kernel.form is kernel.Form.COMPILED:
+            from arbkube.kernel._compiled import KrakenScanner
+
+            self._scan = KrakenScanner(self, self._places, self._without_snapshot).take
 
     def covered_depth(self) -> int | None:
         return DEPTH
@@ -165,6 +170,7 @@ class KrakenSession(Session):
                     self.lose(book, WithheldReason.NO_SNAPSHOT, now_ns)
 
     def _update(self, book: VerifiedBook, data: _Book, *, snapshot: bool, now_ns: int) -> None:
+        venue_ns = epoch_ns(data.timestamp)
         if snapshot:
             self.got_snapshot(book.symbol)
             self._without_snapshot.discard(book.symbol)
@@ -179,7 +185,11 @@ class KrakenSession(Session):
             self._lose(book, WithheldReason.MALFORMED, now_ns)
             return
         book.book.truncate(DEPTH)
-        if checksum(book.book.asks(DEPTH), book.book.bids(DEPTH)) != data.checksum:
+        self.judge(book, data.checksum, venue_ns, now_ns)
+
+    def judge(self, book: VerifiedBook, said: int, venue_ns: int, now_ns: int) -> None:
+        """Hold the book as it stands against the checksum that the venue said."""
+        if checksum(book.book.asks(DEPTH), book.book.bids(DEPTH)) != said:
             book.counts.checksums_mismatched += 1
             self._lose(book, WithheldReason.CHECKSUM, now_ns)
             return
@@ -187,7 +197,7 @@ class KrakenSession(Session):
         book.counts.updates += 1
         # Whatever was in doubt, this is the venue's book: what was to be asked for again need not be.
         self.got_snapshot(book.symbol)
-        self.prove(book, epoch_ns(data.timestamp), now_ns)
+        self.prove(book, venue_ns, now_ns)
 
     def _lose(self, book: VerifiedBook, reason: WithheldReason, now_ns: int) -> None:
         self._without_snapshot.add(book.symbol)

@@ -25,6 +25,7 @@ from random import Random
 
 import msgspec
 
+from arbkube import kernel
 from arbkube.market.book import Book, Level
 from arbkube.market.instruments import Instrument
 from arbkube.market.verified import VerifiedBook, WithheldReason
@@ -122,6 +123,11 @@ class OkxSession(Session):
                 self._chains[instrument.symbol] = _Chain(contracts.wire)
             else:
                 self._chains[instrument.symbol] = _Chain(book.book)
+        if kernel.form is kernel.Form.COMPILED:
+            from arbkube.kernel._compiled import OkxScanner
+
+            needs = {"needs_chain": Proof.CHAIN in options.require, "needs_checksum": Proof.CHECKSUM in options.require}
+            self._scan = OkxScanner(self, self._chains, window=WINDOW, **needs).take
 
     def covered_depth(self) -> int:
         return WINDOW
@@ -201,7 +207,7 @@ class OkxSession(Session):
         chain.last = chain.newest = update.seq_id
         chain.newest_ms = ms
         self.got_snapshot(book.symbol)
-        self._judge(book, chain, update, now_ns)
+        self.judge(book, chain, update.checksum, int(update.ts), now_ns)
 
     def _update(self, book: VerifiedBook, chain: _Chain, update: _Update, now_ns: int) -> None:
         if not chain.based:
@@ -226,7 +232,7 @@ class OkxSession(Session):
         chain.newest = max(chain.newest, number)
         chain.newest_ms = max(chain.newest_ms, int(update.ts))
         chain.previous, chain.last = chain.last, number
-        self._judge(book, chain, update, now_ns)
+        self.judge(book, chain, update.checksum, int(update.ts), now_ns)
 
     def _apply(self, book: VerifiedBook, chain: _Chain, update: _Update, now_ns: int) -> None:
         try:
@@ -242,12 +248,12 @@ class OkxSession(Session):
         chain.unbase()
         self.lose(book, reason, now_ns)
 
-    def _judge(self, book: VerifiedBook, chain: _Chain, update: _Update, now_ns: int) -> None:
-        """Hold the book as it stands against whatever proof the update carried."""
+    def judge(self, book: VerifiedBook, chain: _Chain, said: int, ms: int, now_ns: int) -> None:
+        """Hold the book as it stands against whatever proof the update carried: `said` is its checksum, `ms` its time."""
         proofs: set[Proof] = set()
-        if update.checksum != 0:
+        if said != 0:
             wire = chain.wire
-            if checksum(wire.bids(CHECKSUM_DEPTH), wire.asks(CHECKSUM_DEPTH)) != update.checksum:
+            if checksum(wire.bids(CHECKSUM_DEPTH), wire.asks(CHECKSUM_DEPTH)) != said:
                 book.counts.checksums_mismatched += 1
                 self._break(book, chain, WithheldReason.CHECKSUM, now_ns)
                 return
@@ -266,7 +272,7 @@ class OkxSession(Session):
         if book.withheld is not None:
             # A frame that could not be read, or one crossed moment, has not broken the chain: no snapshot is needed.
             self._resync_at.pop(book.symbol, None)
-        self.prove(book, int(update.ts) * _MILLISECOND, now_ns)
+        self.prove(book, ms * _MILLISECOND, now_ns)
 
     def _top_agrees(self, book: VerifiedBook, chain: _Chain) -> bool:
         """Hold the book's top against the venue's own of the same id, where there is one."""

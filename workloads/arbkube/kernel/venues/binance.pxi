@@ -183,84 +183,19 @@ cdef class BinanceChain:
 
 
 @cython.final
-cdef class BinanceLane:
-    """One instrument's parts, found by its symbol on the wire."""
-
-    cdef object book
-    cdef TickCounts counts
-    cdef TickBook ticks
-    cdef BinanceChain chain
-    cdef bytes native
-    cdef bytes stream
-
-
-@cython.final
-cdef class BinanceScanner:
-    """Reads the frames of one connection. `taken` and `passed` count those that it has and has not dealt with."""
-
-    cdef list lanes
-    cdef PyObject** table  # lanes by the hash of the stream's symbol, open addressing
-    cdef uint64_t mask
-    cdef object session
-    cdef dict changed
+cdef class BinanceScanner(Scanner):
     cdef bint spot
-    cdef readonly int64_t taken, passed
 
-    def __cinit__(self, session, chains, *, bint spot):
-        cdef BinanceLane lane
-        cdef uint64_t at
-        self.session = session
-        self.changed = session.changed
+    def __init__(self, session, chains, *, bint spot):
         self.spot = spot
-        self.lanes = []
-        self.mask = 15
-        while self.mask < 4 * <uint64_t>len(chains):
-            self.mask = 2 * self.mask + 1
-        self.table = <PyObject**>calloc(self.mask + 1, sizeof(PyObject*))
-        if self.table == NULL:
-            raise MemoryError
         for symbol, chain in chains.items():
-            lane = BinanceLane.__new__(BinanceLane)
-            lane.book = session.books[symbol]
-            lane.counts = lane.book.counts
-            lane.ticks = lane.book.book
-            lane.chain = chain
-            lane.native = session.instruments[symbol].native.encode()
-            lane.stream = lane.native.lower()
-            self.lanes.append(lane)
-            at = hash_of(lane.stream, len(lane.stream)) & self.mask
-            while self.table[at] != NULL:
-                at = (at + 1) & self.mask
-            self.table[at] = <PyObject*>lane
-
-    def __dealloc__(self):
-        free(self.table)
-
-    def take(self, frame, now_ns, /):
-        """Deal with a frame. False: nothing has been done, and the session has to."""
-        cdef const char* at
-        if type(frame) is bytes:
-            at = PyBytes_AS_STRING(frame)
-            if self.scan(at, at + PyBytes_GET_SIZE(frame), now_ns):
-                self.taken += 1
-                return True
-        self.passed += 1
-        return False
-
-    cdef BinanceLane lane_of(self, const char* stream, Py_ssize_t length):
-        cdef uint64_t at = hash_of(stream, length) & self.mask
-        cdef BinanceLane lane
-        while self.table[at] != NULL:
-            lane = <BinanceLane>self.table[at]
-            if PyBytes_GET_SIZE(lane.stream) == length and memcmp(stream, PyBytes_AS_STRING(lane.stream), length) == 0:
-                return lane
-            at = (at + 1) & self.mask
-        return None
+            native = session.instruments[symbol].native.encode()
+            self.add(native.lower(), Lane(session.books[symbol], session.books[symbol].book, chain, native))
 
     cdef bint scan(self, const char* at, const char* end, object now_ns) except -1:
         cdef const char* begin
         cdef const char* after
-        cdef BinanceLane lane
+        cdef Lane lane
         at = literal(at, end, b'{"stream":"', 11)
         if at == NULL:
             return False
@@ -288,10 +223,10 @@ cdef class BinanceScanner:
             return False
         return unconcerned(plain(at), end)
 
-    cdef bint diff(self, const char* at, const char* end, BinanceLane lane, object now_ns) except -1:
+    cdef bint diff(self, const char* at, const char* end, Lane lane, object now_ns) except -1:
         cdef int64_t ms, ignored, first, last, previous
-        cdef Py_ssize_t bid_count = 0, count
-        cdef BinanceChain chain = lane.chain
+        cdef Py_ssize_t count = 0
+        cdef BinanceChain chain = <BinanceChain>lane.state
         cdef TickBook ticks = lane.ticks
         if chain.waiting is not None or chain.renewal is not None or ticks.text is not None or chain.tops.odd is not None:
             return False
@@ -311,38 +246,31 @@ cdef class BinanceScanner:
             return False
         if previous != chain.last if chain.started else not (previous <= chain.last < last):
             return False
-        at = literal(ticks.read_levels(at, end, 0, &bid_count), end, b',"a":', 5)
+        at = literal(ticks.read_levels(at, end, 1, &count), end, b',"a":', 5)
         if at == NULL:
             return False
-        count = bid_count
-        at = literal(ticks.read_levels(at, end, 1, &count), end, b"}}", 2)
-        book = lane.book
-        if at != end or book.withheld is not None:
+        at = literal(ticks.read_levels(at, end, -1, &count), end, b"}}", 2)
+        if at != end or lane.book.withheld is not None:
             return False
 
-        ticks.change_all(bid_count, count)
+        ticks.change_all(count)
         lane.counts.messages += 1
         lane.counts.updates += 1
         chain.last = last
         chain.started = True
         if not chain.tops.agreeing(last, ticks, lane.counts):
-            self.session.contradicted(book, chain, now_ns)
-        elif ticks.is_crossed():
-            self.session.prove(book, ms * 1000000, now_ns)
+            self.session.contradicted(lane.book, chain, now_ns)
         else:
-            book.seq = book.seq + 1
-            book.venue_ns = ms * 1000000
-            book.recv_ns = now_ns
-            self.changed[book.symbol] = book
+            self.prove(lane, ms * 1000000, now_ns)
         return True
 
-    cdef bint spot_top(self, const char* at, const char* end, BinanceLane lane) except -1:
+    cdef bint spot_top(self, const char* at, const char* end, Lane lane) except -1:
         cdef Top top
         at = integer(literal(at, end, b'u":', 3), end, &top.update)
         at = literal(texts(at, end, lane, &top), end, b'"}}', 3)
         return at == end and noted(lane, &top)
 
-    cdef bint perpetual_top(self, const char* at, const char* end, BinanceLane lane) except -1:
+    cdef bint perpetual_top(self, const char* at, const char* end, Lane lane) except -1:
         cdef Top top
         cdef int64_t ignored
         at = integer(literal(at, end, b',"u":', 5), end, &top.update)
@@ -351,12 +279,7 @@ cdef class BinanceScanner:
         return literal(at, end, b"}}", 2) == end and noted(lane, &top)
 
 
-cdef inline const char* native(const char* at, const char* end, BinanceLane lane) noexcept:
-    """The lane's own symbol, and the quote that ends it."""
-    return literal(literal(at, end, PyBytes_AS_STRING(lane.native), PyBytes_GET_SIZE(lane.native)), end, b'"', 1)
-
-
-cdef inline const char* texts(const char* at, const char* end, BinanceLane lane, Top* top) noexcept:
+cdef inline const char* texts(const char* at, const char* end, Lane lane, Top* top) noexcept:
     at = native(literal(at, end, b',"s":"', 6), end, lane)
     at = read_text(literal(at, end, b',"b":"', 6), end, &top.texts[0])
     at = read_text(literal(at, end, b'","B":"', 7), end, &top.texts[1])
@@ -364,20 +287,13 @@ cdef inline const char* texts(const char* at, const char* end, BinanceLane lane,
     return read_text(literal(at, end, b'","A":"', 7), end, &top.texts[3])
 
 
-cdef inline bint noted(BinanceLane lane, const Top* top) except -1:
-    if lane.chain.tops.odd is not None:
+cdef inline bint noted(Lane lane, const Top* top) except -1:
+    cdef BinanceTops tops = (<BinanceChain>lane.state).tops
+    if tops.odd is not None:
         return False
     lane.counts.messages += 1
-    lane.chain.tops.add(top)
+    tops.add(top)
     return True
-
-
-cdef inline uint64_t hash_of(const char* text, Py_ssize_t length) noexcept nogil:
-    cdef uint64_t value = length
-    cdef Py_ssize_t number
-    for number in range(length):
-        value = (value ^ <unsigned char>text[number]) * <uint64_t>0x100000001B3
-    return value ^ (value >> 32)
 
 
 cdef bint unconcerned(const char* at, const char* end) noexcept nogil:
