@@ -219,7 +219,7 @@ async def test_a_server_that_hangs_is_silence_and_nothing_late_is_passed_on(serv
             began = time.monotonic()
             with pytest.raises(AWAY):
                 await act
-            assert time.monotonic() - began < 0.6
+            assert time.monotonic() - began < 1.3
         heard = len(pod.heard)
         await asyncio.sleep(1)
         assert len(pod.heard) == heard

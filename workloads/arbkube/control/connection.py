@@ -11,6 +11,7 @@ import asyncio
 from pathlib import Path
 
 import redis.asyncio as redis
+from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -35,6 +36,13 @@ def connect(url: str, *, credentials: Path, user: str) -> redis.Redis:
     )
 
 
-def patience() -> asyncio.Timeout:
+async def told(listener: PubSub, timeout_s: float) -> None:
+    """Wait until something was said, but not longer; of several things already said, all are taken at once."""
+    wait = timeout_s
+    while await listener.get_message(timeout=wait) is not None:
+        wait = 0.0
+
+
+def patience(seconds: float = ANSWER_S) -> asyncio.Timeout:
     """The time that one question may take; raises TimeoutError."""
-    return asyncio.timeout(ANSWER_S)
+    return asyncio.timeout(seconds)

@@ -20,10 +20,9 @@ from random import Random
 
 import msgspec
 import structlog
-from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from arbkube.control.connection import connect, patience
+from arbkube.control.connection import connect, patience, told
 from arbkube.control.halts import Entry, decode_entry, encode_entry
 from arbkube.control.protocol import (
     ACK_PREFIX,
@@ -51,6 +50,8 @@ from arbkube.control.scripts import script
 
 log = structlog.get_logger(__name__)
 
+_CALL_S = 1.0
+"""For everything but the question: nothing is believed longer because of it, and a disk may take its time."""
 _RETRY_S = 0.02
 _RETRY_CAP_S = 0.2
 _APPEND = script("append")
@@ -114,7 +115,7 @@ class ControlLink:
 
     async def revision(self, document: str, ref: Ref) -> Revision | None:
         """The revision `ref` of `document`, or None where the server does not hold it. Raises msgspec.MsgspecError, too."""
-        async with patience():
+        async with patience(_CALL_S):
             held = await self._client.hget(REVISION_PREFIX + document, revision_field(ref.order))
         if held is None:
             return None
@@ -127,12 +128,12 @@ class ControlLink:
         pipeline.set(ACK_PREFIX + ack.pod, encode(ack), px=ACK_TTL_MS)
         if news:
             pipeline.publish(ACKED_CHANNEL, "")
-        async with patience():
+        async with patience(_CALL_S):
             await pipeline.execute()
 
     async def say_status(self, pod: str, status: bytes, ttl_ms: int) -> None:
         """Say the pod's status, for `ttl_ms` on the server's clock."""
-        async with patience():
+        async with patience(_CALL_S):
             await self._client.set(STATUS_PREFIX + pod, status, px=ttl_ms)
 
     async def append(self, entries: Sequence[Entry]) -> None:
@@ -140,7 +141,7 @@ class ControlLink:
         if not entries:
             return
         words = [word for entry in entries for word in (entry.id, encode_entry(entry))]
-        async with patience():
+        async with patience(_CALL_S):
             await self._client.eval(_APPEND, 2, HALTS_KEY, HALT_IDS_KEY, *words)
 
     async def close(self) -> None:
@@ -160,7 +161,7 @@ class ControlLink:
                             log.warning("control server answers again", failures=failures)
                         failures = 0
                         yield snapshot
-                        await _told(listener, snapshot.asked_ns + POLL_NS)
+                        await told(listener, max(0.0, (snapshot.asked_ns + POLL_NS - time.monotonic_ns()) / 1e9))
             except (RedisError, OSError, TimeoutError, msgspec.MsgspecError, AnswerError) as error:
                 if not failures:
                     log.warning("control server does not answer", error=f"{type(error).__name__}: {error}")
@@ -205,13 +206,6 @@ class ControlLink:
             await self._client.connection_pool.disconnect(inuse_connections=False)
             raise AnswerError("an answer to another question")
         return _Answer(server["run_id"], epoch, head, limits[0] if limits else None, entries[0] if entries else [])
-
-
-async def _told(listener: PubSub, until_ns: int) -> None:
-    """Wait until something was said, but not past `until_ns` on the monotonic clock."""
-    left_s = max(0.0, (until_ns - time.monotonic_ns()) / 1e9)
-    if left_s:
-        await listener.get_message(ignore_subscribe_messages=True, timeout=left_s)
 
 
 _epoch = msgspec.json.Decoder(Epoch)

@@ -18,7 +18,7 @@ import msgspec
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError, ResponseError
 
-from arbkube.control.connection import ANSWER_S, connect
+from arbkube.control.connection import ANSWER_S, connect, told
 from arbkube.control.halts import Entry, decode_entry, encode_entry
 from arbkube.control.protocol import (
     ACK_PREFIX,
@@ -154,7 +154,7 @@ class ControlWriter:
                     raise
                 self._listener = listener
             else:
-                await self._listener.get_message(timeout=timeout_s)
+                await told(self._listener, timeout_s)
         except (RedisError, OSError, TimeoutError):
             await self._stop_listening()
             await asyncio.sleep(min(timeout_s, _RETRY_S))

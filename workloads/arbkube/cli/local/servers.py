@@ -36,7 +36,11 @@ _CONTROL = (
     "--maxmemory-policy",
     "noeviction",
 )
-_BUS = ("--appendonly", "no", "--save", "", "--maxmemory", "128mb", "--maxmemory-policy", "allkeys-lru")
+_BUS = (
+    *("--appendonly", "no", "--save", "", "--maxmemory", "128mb", "--maxmemory-policy", "allkeys-lru"),
+    # What is freed behind the scenes is not free yet: a full server would evict every topic and then refuse the next frame.
+    *("--lazyfree-lazy-eviction", "no"),
+)
 
 
 class ServerError(Exception):
