@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from arbkube.control.halts import Halt
+from arbkube.execution.engine import is_flatten
 from arbkube.market.instruments import Side
 from arbkube.storage.executor import SqliteExecutorStore
 from tests.execution.world import booked, ledger_fills
@@ -66,19 +68,27 @@ def check(path: Path, said: list[str]) -> dict[str, int]:
     assert not store.open_orders()
     chances = Counter(intent.opportunity_id for intent in state.recent)
     assert set(chances.values()) <= {1}, "one opportunity made two intents"
+    flattens = [intent for intent in state.recent if is_flatten(intent)]
+    assert {intent.opportunity_id for intent in flattens} == {e.id for e in store.halts() if isinstance(e, Halt)}
+    assert {intent.outcome for intent in flattens} <= {"Flattened", "Residual"}
+    for (feed, asset), amount in state.positions.moved.items():
+        assert asset == "USDT" or abs(amount) < Decimal("0.06"), f"{amount} {asset} on {feed} are off target"
     for intent in state.recent:
+        if is_flatten(intent):
+            continue
         fills = [fill for fill in journal.values() if fill.intent_id == intent.id]
         net = sum((fill.quantity if fill.side is Side.BUY else -fill.quantity for fill in fills), Decimal(0))
         assert intent.outcome == "Residual" or abs(net) < Decimal("0.002"), (intent.outcome, net)
         assert abs(net) < Decimal("0.06")
         assert intent.state == "Done"
     store.close()
-    return {"intents": len(state.recent), "orders": len(sends), "fills": len(journal)}
+    return {"intents": len(state.recent), "flattens": len(flattens), "orders": len(sends), "fills": len(journal)}
 
 
 def test_ten_kills(tmp_path):
     figures = campaign(tmp_path / "executor.db", kills=10, seed=7)
     assert figures["fills"] > 20  # on a slow machine, too
+    assert figures["flattens"] > 1
 
 
 @pytest.mark.soak

@@ -192,6 +192,7 @@ def test_a_duplicate_report_books_nothing_and_a_late_fill_is_corrected(world):
     cheap_and_dear(world)
     world.driver._perform(world.engine.on_report(late, world.now_ns), world.now_ns)
     assert world.rows("SELECT kind, detail FROM events WHERE kind = 'LateFill'") == [("LateFill", "late")]
+    assert world.intents() == [("Unwinding", None, "")]  # a process that dies now leaves it to its successor
     world.run(100 * MS)
     assert world.intents() == [("Done", "Unwound", "")]
     assert world.engine.accounts.inventory.by_asset()["BTC"] == 0

@@ -19,12 +19,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from arbkube.control.halts import PERSON, Clear, Halt, HaltReason, Level
 from arbkube.execution.driver import Driver, believed
 from arbkube.execution.engine import Engine
 from arbkube.execution.paper import PaperBroker
 from arbkube.execution.protocols import LeaseLost
 from arbkube.market.instruments import Side
-from arbkube.resources.kinds import PartialPolicy
+from arbkube.resources.kinds import HaltMode, PartialPolicy
 from arbkube.risk.limits import Limits
 from arbkube.storage.executor import SqliteExecutorStore
 from tests.execution.world import MS, batch, config, leg, opportunity
@@ -100,13 +101,18 @@ class Victim:
     def turn(self, *, calm: bool) -> None:
         for feed, centre in (("a", Decimal(100)), ("b", Decimal(101))):
             middle = centre + (Decimal(0) if calm else Decimal(self.random.randrange(-45, 46)) / 100)
-            bids = ((str(middle - Decimal("0.05")), "4"), (str(middle - Decimal("0.10")), "4"))
-            asks = ((str(middle + Decimal("0.05")), "4"), (str(middle + Decimal("0.10")), "4"))
+            # Other sizes each time: what the paper venues took of a level stays taken while it looks the same.
+            one, two = (str(4 + Decimal(self.random.randrange(1000)) / 1000) for _ in range(2))
+            bids = ((str(middle - Decimal("0.05")), one), (str(middle - Decimal("0.10")), two))
+            asks = ((str(middle + Decimal("0.05")), one), (str(middle + Decimal("0.10")), two))
             now_ns = time.time_ns()
             self.driver.on_batch(batch(feed, now_ns, bids=bids, asks=asks), now_ns)
 
     def trade(self) -> None:
+        self.lift()  # what halted its predecessor
         while True:
+            if self.random.random() < 0.02:
+                self.flatten()
             self.turn(calm=False)
             now_ns = time.time_ns()
             amount = str(Decimal(self.random.randrange(50, 300) // 2 * 2) / 1000)
@@ -120,7 +126,34 @@ class Victim:
             self.driver.on_opportunity(replace(chance, id=f"{self.random.randrange(3000):032x}"), now_ns)
             self.wait(0.004)
 
+    def flatten(self) -> None:
+        """Halt, bring everything back to target, and let it go on."""
+        name = f"{self.random.getrandbits(64):016x}"
+        now_ns = time.time_ns()
+        halt = Halt(
+            id=name,
+            level=Level.STRATEGY,
+            subject="test",
+            mode=HaltMode.FLATTEN,
+            owner=PERSON,
+            reason=HaltReason.COMMANDED,
+            at_ns=now_ns,
+        )
+        self.driver.on_halts((halt,), now_ns)
+        self.lift()
+
+    def lift(self) -> None:
+        """Clear every halt, when what it asks for is done."""
+        for halt in self.driver.halts:
+            while self.engine.live_intents or (halt.mode is HaltMode.FLATTEN and halt.id not in self.engine._flattened):
+                self.turn(calm=True)
+                self.wait(0.01)
+            clear = Clear(id=f"clear-{halt.id}", halt=halt.id, owner=PERSON, at_ns=time.time_ns())
+            self.driver.on_halts((clear,), time.time_ns())
+
     def settle(self) -> None:
+        self.lift()
+        self.flatten()
         while self.engine.live_intents:
             self.turn(calm=True)
             self.wait(0.02)

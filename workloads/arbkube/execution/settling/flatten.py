@@ -14,7 +14,8 @@ is
     |p − m| × quantity + fee at p                    in the profit asset
 
 which is its *budget*. The sum over all positions at the beginning is the budget of the whole Flatten, journaled with it. Each
-order spends its budget, given back in proportion to what it did not fill; a later one that does not fit is made smaller.
+order spends its budget; what it did not fill is given back, and so is what it got better than p where that is paid in the
+profit asset. A later order that does not fit is made smaller.
 """
 
 from __future__ import annotations
@@ -36,8 +37,6 @@ from arbkube.market.instruments import Market, MarketType, Side
 from arbkube.risk.inventory import Holding, fee_of
 from arbkube.risk.marks import position_asset
 
-ATTEMPTS = 20
-"""Orders for one holding. Each takes all that its book offers within the bounds."""
 ZERO = Decimal(0)
 
 
@@ -95,7 +94,7 @@ def judge_flatten(live: Live, situation: Situation, now_ns: int, *, in_turn: boo
     if not in_turn:
         return FlattenEvent.PENDING, ()
     legs = {(leg.feed, position_asset(leg.symbol)): number for number, leg in enumerate(live.intent.legs)}
-    left = -live.intent.expected_profit - _spent(live)
+    left = -live.intent.expected_profit - _spent(live, situation)
     orders, dust, waiting, over = list[Order](), False, False, False
     for holding in off_target(halt, situation):
         number = legs.get(holding)
@@ -111,7 +110,7 @@ def judge_flatten(live: Live, situation: Situation, now_ns: int, *, in_turn: boo
             waiting = True
         elif not way.market.instrument.orderable(way.quantity, way.price):
             dust = True
-        elif live.attempts(number, Purpose.FLATTEN) >= ATTEMPTS or (fitting := _fitting(way, left)) is None:
+        elif (fitting := _fitting(way, left)) is None:
             over = True
         else:
             order = live.next_order(number, Purpose.FLATTEN, fitting.side, fitting.quantity, fitting.price, now_ns)
@@ -166,12 +165,17 @@ def _fitting(way: Return, left: Decimal) -> Return | None:
     return replace(way, quantity=quantity, budget=left)
 
 
-def _spent(live: Live) -> Decimal:
-    """Budgets of all orders so far, less what they can no longer lose."""
+def _spent(live: Live, situation: Situation) -> Decimal:
+    """Budgets of all orders so far, less what they can no longer lose: what is not filled, and what was filled better."""
     spent = ZERO
     for order in live.orders.values():
         share = order.quantity if order.state in OPEN_STATES else order.filled
         spent += up(order.budget * share / order.quantity)
+    for fill in live.fills.values():
+        order, market = live.orders[fill.order_id], situation.markets.get((fill.feed, fill.symbol))
+        if market is not None and market.instrument.quote == live.intent.profit_asset:
+            better = fill.price - order.limit_price if order.side is Side.SELL else order.limit_price - fill.price
+            spent -= down(better * fill.quantity * (1 - market.fees.taker))
     return spent
 
 

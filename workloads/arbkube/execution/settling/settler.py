@@ -126,7 +126,7 @@ class Settler:
         if order == live.orders[order.id] and not new:
             return []
         live.orders[order.id] = order
-        events: tuple[Event, ...] = ()
+        events, reopened = tuple[Event, ...](), False
         if order.state not in OPEN_STATES:
             self._look_ns.pop(order.id, None)
             live.last_final_ns = now_ns
@@ -134,8 +134,8 @@ class Settler:
             events = tuple(
                 Event(at_ns=now_ns, kind=EventKind.LATE_FILL, subject=order.id, detail=fill.trade_id) for fill in new
             )
-            self._reopen(live, now_ns)
-        return self._advance(live, now_ns, orders=(order,), fills=new, events=events)
+            reopened = self._reopen(live, now_ns)
+        return self._advance(live, now_ns, orders=(order,), fills=new, events=events, reopened=reopened)
 
     def on_time(self, now_ns: int) -> list[Effect]:
         """Answers overdue, queries, and intents that waited long enough."""
@@ -190,6 +190,7 @@ class Settler:
         orders: tuple[Order, ...] = (),
         fills: tuple[Fill, ...] = (),
         events: tuple[Event, ...] = (),
+        reopened: bool = False,
     ) -> list[Effect]:
         """Follow the table one step; everything that changed goes into one record, before what is sent."""
         before = live.intent
@@ -210,7 +211,7 @@ class Settler:
             self.settled[before.id] = live
         self._sent(live, proposed, now_ns)
         effects: list[Effect] = []
-        changed = () if live.intent == before and not closing else (live.intent,)
+        changed = (live.intent,) if live.intent != before or closing or reopened else ()
         if changed or orders or proposed or fills or events:
             effects.append(Record(intents=changed, orders=orders + proposed, fills=fills, events=events, halts=raised))
         effects += map(Submit, proposed)
@@ -251,13 +252,15 @@ class Settler:
             at_ns=fill.at_ns,
         )
 
-    def _reopen(self, live: Live, now_ns: int) -> None:
-        """A settled intent whose fills changed is judged again, as one that reduces what it holds."""
-        if self.settled.pop(live.intent.id, None) is not None:
-            self.live[live.intent.id] = live
-            live.reducing_since_ns = now_ns
-            state = IntentState.FLATTENING if live.intent.identity.startswith(FLATTEN) else IntentState.UNWINDING
-            live.intent = replace(live.intent, state=state, outcome=None, closed_ns=None)
+    def _reopen(self, live: Live, now_ns: int) -> bool:
+        """A settled intent whose fills changed is judged again, as one that reduces what it holds; whether it was settled."""
+        if self.settled.pop(live.intent.id, None) is None:
+            return False
+        self.live[live.intent.id] = live
+        live.reducing_since_ns = now_ns
+        state = IntentState.FLATTENING if live.intent.identity.startswith(FLATTEN) else IntentState.UNWINDING
+        live.intent = replace(live.intent, state=state, outcome=None, closed_ns=None)
+        return True
 
     def _announcement(self, now_ns: int) -> Effect:
         return self._bookkeeper.announcement(self.open_orders(), now_ns)

@@ -55,7 +55,7 @@ class FlattenEvent(StrEnum):
     LIFTED = "Lifted"
     """Every order is final and the halt has been cleared."""
     EXHAUSTED = "Exhausted"
-    """What is off target cannot be traded, or time, attempts or the budget are used up."""
+    """What is off target cannot be traded, or time or budget are used up."""
 
 
 class Action(StrEnum):
