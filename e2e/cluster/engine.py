@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from e2e.tools.cache import root
-from e2e.tools.commands import Failure, run, step, succeeds
+from e2e.tools.commands import Failure, run, say, step, succeeds
 
 ADDRESSES = ("--bip", "198.18.0.1/24", "--default-address-pool", "base=198.18.64.0/18,size=24")
 PACKAGES = {"dockerd": "docker.io", "debootstrap": "debootstrap"}
@@ -37,6 +37,7 @@ def environment() -> Mapping[str, str]:
     if not succeeds("docker", "version", env=ours):
         with step("start dockerd"):
             _start(ours)
+        say(f"it runs until `make cluster-down`: DOCKER_HOST={ours['DOCKER_HOST']}")
     return ours
 
 

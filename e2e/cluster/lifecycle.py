@@ -48,9 +48,9 @@ def up(workers: int, image: str = "") -> None:
     try:
         _create(tools, docker, chosen, workers, local=local)
     except BaseException:
-        with suppress(Failure):
-            logs()
-        run(tools["kind"], "delete", "cluster", "--name", NAME, "--kubeconfig", KUBECONFIG, env=docker)
+        for tidy in (logs, down):
+            with suppress(Failure):
+                tidy()
         raise
 
 
