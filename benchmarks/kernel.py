@@ -10,11 +10,15 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 from arbkube import kernel
+from arbkube.detection.books import Book, Feed
+from arbkube.detection.cycles.rings import Graph
 from arbkube.kernel import Form
 from benchmarks.books import Case, _cases, _feed, _session
+from benchmarks.detection import _market
 
 PASSES = 7
 
@@ -38,6 +42,7 @@ def run() -> list[dict[str, Any]]:
 def _rows() -> Iterator[dict[str, Any]]:
     for case in _cases():
         yield _row(case)
+    yield _cycles()
 
 
 def _row(case: Case) -> dict[str, Any]:
@@ -83,3 +88,51 @@ def _pass(case: Case, form: Form) -> float:
     if book.withheld is not None or book.counts.gaps or book.counts.malformed:
         raise RuntimeError(f"{case.name}: the book was not verified throughout: {book.withheld}, {book.counts}")
     return took / len(rest)
+
+
+COINS = 103
+QUOTES = ("USDT", "BTC", "ETH", "BNB", "EUR", "TRY")
+TOUCHED = 582
+LOOKS = 2_000
+
+
+def _cycles() -> dict[str, Any]:
+    """A tick of a few markets among cycles of up to four hops: every coin against every quote."""
+    random = Random(1)
+    symbols = [f"{first}-{second}" for number, first in enumerate(QUOTES) for second in QUOTES[:number]]
+    symbols += [f"A{number}-{quote}" for number in range(COINS) for quote in QUOTES]
+    markets = [_market("venue", symbol) for symbol in symbols]
+    graphs: dict[Form, Graph] = {}
+    touched = 0
+    weights = [random.uniform(-9, 9) for _ in range(2 * len(markets))]
+    for form in Form:
+        kernel.form = form
+        feed = Feed("venue", max_age_ns=1, max_transit_ns=1)
+        books = [Book(index, market, feed) for index, market in enumerate(markets)]
+        graph = graphs[form] = Graph(books, QUOTES[:1], 4)
+        for index, weight in enumerate(weights):
+            graph._scores.weigh(index, weight)
+    took: dict[Form, list[float]] = {form: [] for form in Form}
+    for _ in range(PASSES):
+        for form, graph in graphs.items():
+            hops, touched = [], 0
+            for hop in graph._hops.values():
+                if hop.source == QUOTES[0] and touched + len(hop.through) <= TOUCHED + 10:
+                    hops.append(hop)
+                    touched += len(hop.through)
+            began = time.process_time()
+            for _ in range(LOOKS):
+                for hop in hops:
+                    graph.glance(hop, 100.0, 100.0)
+            took[form].append((time.process_time() - began) / LOOKS)
+    compiled, pure = (statistics.median(took[form]) for form in (Form.COMPILED, Form.PURE))
+    return {
+        "name": "cycles scored anew",
+        "value": round(compiled * 1e6, 3),
+        "unit": "µs/tick",
+        "baseline": round(pure * 1e6, 2),
+        "against": "pure form",
+        "ratio": round(compiled / pure, 4),
+        "target": 2.5,
+        "note": f"{pure / compiled:.1f} times as fast; {graphs[Form.COMPILED].rings} cycles, {touched} touched",
+    }

@@ -1,6 +1,7 @@
 from collections.abc import Mapping, Sequence
 from typing import final
 
+from arbkube.detection.cycles.scores import Glance, Others
 from arbkube.market.book import Book, Level
 from arbkube.market.verified import BookCounts, VerifiedBook
 from arbkube.venues.binance.chain import Chain, Event, Tops
@@ -45,6 +46,12 @@ class BinanceChain:
     @property
     def tops(self) -> BinanceTops: ...
     def reset(self) -> None: ...
+
+@final
+class RingScores:
+    def __init__(self, through: Sequence[Sequence[Others]]) -> None: ...
+    def weigh(self, hop: int, weight: float, /) -> None: ...
+    def glance(self, hop: int, threshold: float, record: float, /) -> Glance: ...
 
 class Scanner:
     @property

@@ -12,6 +12,8 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 
 from arbkube.market.book import TextBook
 
+cdef double NOWHERE = float("-inf")
+
 cdef extern from "Python.h":
     str PyUnicode_New(Py_ssize_t length, Py_UCS4 most)
     void* PyUnicode_DATA(object text) noexcept
@@ -24,6 +26,7 @@ include "decimals.pxi"
 include "ticks.pxi"
 include "layout.pxi"
 include "checksum.pxi"
+include "rings.pxi"
 include "scanner.pxi"
 include "venues/binance.pxi"
 include "venues/bybit.pxi"

@@ -15,18 +15,17 @@ from itertools import product
 from math import log
 
 from arbkube.detection.books import Book
+from arbkube.detection.cycles.scores import NOWHERE, Glance, Others, Scores, scores_of
 from arbkube.market.instruments import Side
-
-NOWHERE = float("-inf")
 
 BEST_MARKETS = 3
 """Of each hop's parallel markets this many are combined with those of the other hops."""
 
 
 class Hop:
-    """From `source` to `target`. `through` holds its rings and, in step with them, the weights' places of their other hops."""
+    """From `source` to `target`. `through` holds its rings."""
 
-    __slots__ = ("index", "markets", "others", "pending", "source", "target", "through", "weights")
+    __slots__ = ("index", "markets", "pending", "source", "target", "through", "weights")
 
     def __init__(self, index: int, source: str, target: str) -> None:
         self.index = index
@@ -35,7 +34,6 @@ class Hop:
         self.markets: list[tuple[Book, Side]] = []
         self.weights: list[float] = []
         self.through: list[Ring] = []
-        self.others: tuple[list[int], list[int], list[int]] = ([], [], [])
         self.pending = False
         """Whether its rings must be looked at again even if its rate does not rise."""
 
@@ -79,8 +77,7 @@ class Graph:
             if book.spot:
                 self._join(book, book.base, book.quote, Side.SELL)
                 self._join(book, book.quote, book.base, Side.BUY)
-        # The last place always weighs nothing: it fills the gap in rings of three.
-        self._weights = [NOWHERE] * len(self._hops) + [0.0]
+        self._weights = [NOWHERE] * len(self._hops)
         self.rings = 0
         leaving: dict[str, list[Hop]] = {}
         for hop in self._hops.values():
@@ -88,6 +85,7 @@ class Graph:
         for number, start in enumerate(start_assets):
             # A ring through two start assets begins at the first of them.
             self._enumerate(leaving, start, (), set(start_assets[:number]), max_legs)
+        self._scores: Scores = scores_of([[self._others(hop, ring) for ring in hop.through] for hop in self._hops.values()])
 
     def reprice(self, book: Book) -> list[Hop]:
         """Take a book's best levels. Returns the hops whose rings are to be looked at: those that rose, or are pending."""
@@ -101,6 +99,7 @@ class Graph:
             hop.weights[place] = weight
             before = weights[hop.index]
             after = weights[hop.index] = weight if len(hop.weights) == 1 else max(hop.weights)
+            self._scores.weigh(hop.index, after)
             if hop.through and (after > before or hop.pending):
                 hops.append(hop)
         return hops
@@ -111,13 +110,9 @@ class Graph:
         first = self._hops.get(path[0])
         return next((own for own in first.through if own.path == path), None) if first is not None else None
 
-    def scores(self, hop: Hop) -> list[float]:
-        """The bounds of the hop's rings, in step with `through`: no quantity in any of their markets has a better log rate."""
-        weights = self._weights
-        own = weights[hop.index]
-        return [
-            own + weights[first] + weights[second] + weights[third] for first, second, third in zip(*hop.others, strict=True)
-        ]
+    def glance(self, hop: Hop, threshold: float, record: float) -> Glance:
+        """Score the hop's rings by their places in `through`: no quantity in any of their markets has a better log rate."""
+        return self._scores.glance(hop.index, threshold, record)
 
     def _join(self, book: Book, source: str, target: str, side: Side) -> None:
         hop = self._hops.get((source, target))
@@ -140,9 +135,11 @@ class Graph:
 
     def _add(self, ring: Ring) -> None:
         self.rings += 1
-        nothing = len(self._hops)
         for hop in ring.hops:
-            others = [other.index for other in ring.hops if other is not hop]
             hop.through.append(ring)
-            for place, other in zip(hop.others, (*others, nothing)[:3], strict=True):
-                place.append(other)
+
+    def _others(self, hop: Hop, ring: Ring) -> Others:
+        places = [other.index for other in ring.hops if other is not hop]
+        nothing = len(self._hops)
+        first, second, third = (*places, nothing)[:3]
+        return first, second, third

@@ -19,7 +19,8 @@ from math import log1p
 from arbkube.detection.books import Book
 from arbkube.detection.conversion import Conversion
 from arbkube.detection.cycles.chain import Chain
-from arbkube.detection.cycles.rings import NOWHERE, Graph, Hop, Ring
+from arbkube.detection.cycles.rings import Graph, Hop, Ring
+from arbkube.detection.cycles.scores import NOWHERE
 from arbkube.detection.episodes import EDGE_SLACK, Chance, Judge, State
 from arbkube.detection.ladder import EXACT
 from arbkube.detection.model import Balances, SkipReason
@@ -120,22 +121,16 @@ class CycleSearch:
             self._look(chance.ring, balances, now_ns)
 
     def _scan(self, hop: Hop, looked: set[Ring], balances: Balances | None, now_ns: int) -> None:
-        scores = self._graph.scores(hop)
+        best, closest, unknown, promising = self._graph.glance(hop, self._threshold, self._record)
         counts = self._judge.counts
-        unknown = scores.count(NOWHERE)
         counts[SkipReason.NO_BOOK.value] += unknown
-        best = max(scores)
-        threshold = self._threshold
-        if best < threshold:
-            counts[SkipReason.BELOW_ENTER_EDGE.value] += len(scores) - unknown
-            if best > self._record:
-                self._closest(hop.through[scores.index(best)], best, balances, now_ns)
+        counts[SkipReason.BELOW_ENTER_EDGE.value] += len(hop.through) - unknown - len(promising)
+        if closest >= 0:
+            self._closest(hop.through[closest], best, balances, now_ns)
+        if not promising:
             return
-        promising = [place for place, score in enumerate(scores) if score >= threshold]
-        counts[SkipReason.BELOW_ENTER_EDGE.value] += len(scores) - unknown - len(promising)
-        rings = [hop.through[place] for place in promising]
-        fresh = [place for place, ring in zip(promising, rings, strict=True) if ring not in looked]
-        for place in nlargest(MAX_RINGS, fresh, key=scores.__getitem__):
+        fresh = [place for place in promising if hop.through[place] not in looked]
+        for place in nlargest(MAX_RINGS, fresh, key=promising.__getitem__):
             ring = hop.through[place]
             looked.add(ring)
             self._look(ring, balances, now_ns)
