@@ -35,6 +35,14 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """By document: what happened, for logs and Events."""
 
 
+def first_term(now_ns: int) -> int:
+    """The term of a state that is made anew: the time in seconds, which is above every term of one that was lost before.
+
+    Pods may still hold what that one ordered, and refuse all that is not above it; nobody else may remember.
+    """
+    return now_ns // 1_000_000_000
+
+
 def begin(state: ControlState, seen: Seen) -> ControlState:
     """The state of a writer that starts: a term above all that ever wrote."""
     term = max([state.term, seen.term, *(order.term for order in orders_seen(seen))]) + 1
