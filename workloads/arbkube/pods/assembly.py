@@ -37,7 +37,7 @@ def detector_config(document: StrategyDocument, limits: Limits, markets: tuple[M
 
 def executor_config(document: StrategyDocument, limits: Limits, markets: tuple[Market, ...]) -> ExecutorConfig:
     """What a strategy's executor runs under."""
-    spec = with_limits(document.spec, limits)
+    spec = document.spec
     return ExecutorConfig(
         strategy=document.strategy,
         strategy_uid=document.uid,

@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 AWAY: tuple[type[Exception], ...] = (RedisError, OSError, TimeoutError)
 """What the link raises while the control server cannot be asked."""
+_NOT_FETCHED: tuple[type[Exception], ...] = (*AWAY, msgspec.MsgspecError)
 
 _WAITING = "waiting for the configuration from the control server"
 _RETRY_S = 0.5
@@ -115,6 +116,8 @@ class Configuration(Generic[_Document]):
         self._heard = asyncio.Event()
         self._one = asyncio.Lock()
         """One change at a time: of the document or of its limits."""
+        self._saying = asyncio.Lock()
+        self._not_applied = ""
         self._record: Limits | None = None
         self._record_order: Order | None = None
         self._unreadable: Order | None = None
@@ -131,8 +134,9 @@ class Configuration(Generic[_Document]):
 
     async def acknowledge(self, *, news: bool = False) -> None:
         """Say what this pod holds. Raises one of AWAY."""
-        self._said = self._ack()
-        await self._link.acknowledge(self._said, news=news)
+        async with self._saying:  # lest an older ack overtake this one on another connection
+            self._said = self._ack()
+            await self._link.acknowledge(self._said, news=news)
 
     def status(self) -> ConfigStatus:
         """What tables show of it."""
@@ -141,7 +145,7 @@ class Configuration(Generic[_Document]):
             running=follower.running,
             candidate=follower.candidate,
             phase=self._phase(),
-            problem=str(UnfitError(follower.problem)) if follower.problem is not None else "",
+            problem=str(UnfitError(follower.problem)) if follower.problem is not None else self._not_applied,
             limits=self._applied_limits,
             halts=list(self._guard.active) if self._guard is not None else [],
             doubt=self._guard.doubt() if self._guard is not None else None,
@@ -195,11 +199,15 @@ class Configuration(Generic[_Document]):
             try:
                 await self._prepare()
                 await self._swap()
-            except AWAY as error:
-                log.warning("the control server does not answer", error=f"{type(error).__name__}: {error}")
+            except _NOT_FETCHED as error:
+                log.warning("revision not fetched", error=f"{type(error).__name__}: {error}")
+                await asyncio.sleep(_RETRY_S)
             except NotAppliedError as error:
+                self._not_applied = f"not applied: {error}"
                 log.warning("not applied", reason=str(error))
                 await asyncio.sleep(_RETRY_S)
+            else:
+                self._not_applied = ""
 
     async def _prepare(self) -> None:
         """Fetch and judge what the head names, and answer."""

@@ -34,7 +34,7 @@ class ConfigStatus(msgspec.Struct, frozen=True, kw_only=True):
     candidate: Ref | None = None
     phase: ConfigPhase = ConfigPhase.WAITING
     problem: str = ""
-    """What is wrong with the candidate, with its path."""
+    """What is wrong with the candidate, with its path, or why what is due is not applied yet."""
     limits: Order | None = None
     """The newest published limits that it holds."""
     halts: list[str] = []
