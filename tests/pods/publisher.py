@@ -19,6 +19,7 @@ from arbkube.control.protocol import (
     Head,
     LimitsRecord,
     Order,
+    PutCapacities,
     PutEpoch,
     PutHead,
     PutLimits,
@@ -27,6 +28,7 @@ from arbkube.control.protocol import (
     Revision,
     Write,
 )
+from arbkube.control.reservations.pools import capacities, record
 from arbkube.control.writer import ControlWriter, ServerView
 from arbkube.plan.documents import Document, StrategyDocument, encode_document, encode_limits
 from arbkube.plan.planning import Plan, plan
@@ -72,10 +74,17 @@ class Publisher:
     def seed(self, *, number: int = 1, incarnation: str = INCARNATION) -> None:
         """Every document of the plan as run and promoted, as if nothing else had ever been, then the epoch."""
         self._heads.clear()
+        self.share("cross")
         for name, document in self.plan.documents.items():
             ref = self.revision(name, document)
             self.head(name, run=ref, promoted=ref)
         self.epoch(number, incarnation)
+
+    def share(self, *strategies: str) -> None:
+        """The budgets of these strategies: all of their executors must run, or nothing is granted."""
+        documents = [self.strategy(name) for name in strategies]
+        pools = capacities((document, document.limits) for document in documents)
+        self.write(PutCapacities(record(self._order(), pools)))
 
     def epoch(self, number: int, incarnation: str = INCARNATION) -> None:
         run_id = self.look().run_id

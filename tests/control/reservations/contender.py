@@ -35,6 +35,7 @@ class Contender:
         with Path(file).open("r+b") as opened:
             self.memory = mmap.mmap(opened.fileno(), 0)
         self.number = number
+        self.believed: Epoch | None = None
         self.random = random.Random(seed)
         self.reservations = Reservations(f"s{number}", token=token, terms=terms(POOL, first=4))
         self.keeper = ReservationKeeper(
@@ -43,6 +44,7 @@ class Contender:
             user="executor",
             reservations=self.reservations,
             levels=lambda: {POOL: Decimal(self.used)},
+            believed=lambda: self.believed,
         )
         self.client = connect(url, credentials=Path(credentials), user="executor")
 
@@ -63,7 +65,7 @@ class Contender:
                 if epoch is not None:
                     decoded = msgspec.json.decode(epoch, type=Epoch)
                     if decoded.run_id == info["run_id"]:
-                        self.reservations.trust(decoded)
+                        self.believed = decoded
             await asyncio.sleep(0.05)
 
     async def trade(self) -> None:

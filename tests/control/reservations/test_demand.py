@@ -26,7 +26,7 @@ MARKETS = (A, B, C, P)
 MAX_LOSS = Decimal("0.005")
 VENUES = {feed: Pool(Kind.VENUE, "USDT", venue) for feed, venue in (("a", "one"), ("b", "two"), ("p", "one"))}
 ASSETS = {held: Pool(Kind.ASSET, "USDT", base) for held, base in (("BTC", "BTC"), ("BTC-USDT-PERP", "BTC"), ("USDC", "USDC"))}
-RATES = {feed: RateTerm(Pool(Kind.RATE, "Spot", venue.subject), SECOND) for feed, venue in VENUES.items()}
+RATES = {one.key: RateTerm(Pool(Kind.RATE, "Spot", VENUES[one.feed].subject), 100, SECOND) for one in MARKETS}
 BALANCES = {("b", "USDC"): Pool(Kind.BALANCE, "shared", "USDC"), ("b", "BTC"): Pool(Kind.BALANCE, "shared", "BTC")}
 TERMS = Terms(
     profit_asset="USDT",
@@ -83,7 +83,7 @@ def test_both_legs_count_at_their_worst() -> None:
     found = needs(Inventory({}, MARKETS), [leg(A, Side.BUY, "2", "100"), leg(P, Side.SELL, "2", "101")])
     assert found[VENUES["a"]] == 400, "two feeds of one venue; the profit asset is no exposure"
     assert found[ASSETS["BTC"]] == 400, "a perpetual counts as its base, and is not netted while orders are open"
-    assert found[RATES["a"].pool] == 14
+    assert found[RATES[A.key].pool] == 14
     assert found[VENUES["b"]] == 0
 
 
@@ -100,12 +100,12 @@ def test_settled_amounts_of_an_asset_are_netted_over_feeds() -> None:
 
 
 def test_an_order_counts_until_the_venues_window_has_passed() -> None:
-    sent = [SentOrder("a", START), SentOrder("a", START + 1), SentOrder("b", START)]
+    sent = [SentOrder(A.key, START), SentOrder(A.key, START + 1), SentOrder(B.key, START)]
     empty = Inventory({}, MARKETS)
-    assert needs(empty, [], sent, now_ns=START + SECOND - 1)[RATES["a"].pool] == 2
-    assert needs(empty, [], sent, now_ns=START + SECOND)[RATES["a"].pool] == 1
-    assert needs(empty, [], sent, now_ns=START + SECOND + 1)[RATES["a"].pool] == 0
-    assert needs(empty, [leg(A, Side.BUY, "1", "1", sent=3)], sent)[RATES["a"].pool] == 4 + 2
+    assert needs(empty, [], sent, now_ns=START + SECOND - 1)[RATES[A.key].pool] == 2
+    assert needs(empty, [], sent, now_ns=START + SECOND)[RATES[A.key].pool] == 1
+    assert needs(empty, [], sent, now_ns=START + SECOND + 1)[RATES[A.key].pool] == 0
+    assert needs(empty, [leg(A, Side.BUY, "1", "1", sent=3)], sent)[RATES[A.key].pool] == 4 + 2
 
 
 def test_what_cannot_be_valued_is_said() -> None:
@@ -114,7 +114,7 @@ def test_what_cannot_be_valued_is_said() -> None:
     found = needs(inventory, [])
     assert found[VENUES["a"]] is None
     assert found[VENUES["b"]] == 0
-    assert found[RATES["a"].pool] == 0
+    assert found[RATES[A.key].pool] == 0
 
 
 sides = st.sampled_from(Side)
@@ -157,7 +157,7 @@ def test_no_way_needs_more_than_the_open_reserved(legs, held, moves, completes: 
         opened.add(i)
         fee, asset = fee_of(one.market, side, quantity=quantity, value=price * quantity)
         inventory.book(trade_flows(one.market.key, side, price, quantity, fee, asset))
-        sent.append(SentOrder(one.market.feed, START))
+        sent.append(SentOrder(one.market.key, START))
         kept = quantity - fee if forward and asset == one.market.instrument.base else quantity
         live[i] = msgspec.structs.replace(
             one,
@@ -212,7 +212,8 @@ def test_capacities_are_the_plans_limits_and_the_venues_rates() -> None:
         "Venue/BTC/okx": (1_000_000_000, ("two",)),
         "Asset/USDT/BTC": (300_000_000, ("one", "three")),
         "Asset/BTC/USDT": (7_000_000, ("two",)),
-        "Rate/Spot/okx": (60, ("one", "three", "two")),
+        "Rate/Spot/okx:BTC-USDT": (60, ("one", "three", "two")),
+        "Rate/Spot/okx:ETH-BTC": (60, ("one", "three", "two")),
         "Rate/Spot/bybit": (20, ("one",)),
     }
     assert terms_of(one, LIMITS).pools | terms_of(two, LIMITS).pools == found.keys()

@@ -19,7 +19,8 @@ from tests.execution.world import MS, SECOND, World, config, leg, opportunity
 
 VENUES = {feed: Pool(Kind.VENUE, "USDT", feed) for feed in "ab"}
 ASSET = Pool(Kind.ASSET, "USDT", "BTC")
-RATES = {feed: RateTerm(Pool(Kind.RATE, "Spot", feed), 10 * SECOND) for feed in "ab"}
+RATES = {(feed, "BTC-USDT"): RateTerm(Pool(Kind.RATE, "Spot", feed), 100, 10 * SECOND) for feed in "ab"}
+RATE = RATES["a", "BTC-USDT"].pool
 TERMS = Terms(
     profit_asset="USDT",
     venues=VENUES,
@@ -102,14 +103,14 @@ def test_a_replay_is_unlimited(tmp_path: Path) -> None:
 def test_an_order_counts_for_the_venues_window_and_a_position_for_as_long_as_it_is_there(tmp_path: Path) -> None:
     world = world_under(tmp_path, granting())
     take(world)
-    assert world.engine.in_use(world.now_ns)[RATES["a"].pool] == 7
+    assert world.engine.in_use(world.now_ns)[RATE] == 7
     world.run(SECOND)
     used = world.engine.in_use(world.now_ns)
-    assert used[RATES["a"].pool] == 1
+    assert used[RATE] == 1
     assert used[VENUES["a"]] == Decimal("99.90"), "the BTC bought, at what it is worth"
     assert used[ASSET] == 0, "bought on one venue and sold on the other"
     world.run(10 * SECOND)
-    assert world.engine.in_use(world.now_ns)[RATES["a"].pool] == 0
+    assert world.engine.in_use(world.now_ns)[RATE] == 0
 
 
 @pytest.mark.parametrize("legs", LegOrder)

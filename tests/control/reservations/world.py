@@ -11,13 +11,11 @@ from redis import Redis
 from arbkube.control.protocol import CAPACITIES_KEY, EPOCH_KEY, Capacity, Epoch, Order, encode
 from arbkube.control.reservations.blocks import Reply, Request, Reservations
 from arbkube.control.reservations.keeper import reply_of, words
-from arbkube.control.reservations.pools import Kind, Pool, RateTerm, Terms, record
+from arbkube.control.reservations.pools import Kind, Pool, Terms, record
 from arbkube.control.scripts import script
 
 RESERVE = script("reserve")
 INCARNATION = "0123456789abcdef"
-RATE = Pool(Kind.RATE, "Spot", "x")
-OTHER = Pool(Kind.RATE, "Spot", "y")
 
 
 def terms(*pools: Pool, first: int = 1, opens: int = 1) -> Terms:
@@ -39,10 +37,6 @@ def terms(*pools: Pool, first: int = 1, opens: int = 1) -> Terms:
 
 def venue(name: str) -> Pool:
     return Pool(Kind.VENUE, "USDT", name)
-
-
-def rate_terms() -> RateTerm:
-    return RateTerm(RATE, 10**9)
 
 
 class Server:

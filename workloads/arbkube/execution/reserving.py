@@ -65,7 +65,9 @@ class Reserving:
             inventory=situation.accounts.inventory,
             legs=[*self._under_way(), *new],
             sent=[
-                SentOrder(order.feed, order.created_ns) for live in self._lately(oldest_ns) for order in live.orders.values()
+                SentOrder((order.feed, order.symbol), order.created_ns)
+                for live in self._lately(oldest_ns)
+                for order in live.orders.values()
             ],
             marks=situation.accounts.marks,
             books=situation.accounts.books,

@@ -21,6 +21,10 @@ import structlog
 from arbkube.control.follower import Problem
 from arbkube.control.halts import Entry
 from arbkube.control.protocol import Health
+from arbkube.control.reservations.blocks import Reservations
+from arbkube.control.reservations.demand import Levels
+from arbkube.control.reservations.keeper import ReservationKeeper
+from arbkube.control.reservations.pools import terms_of
 from arbkube.detection.model import Balances, Sighting
 from arbkube.execution.config import ExecutorConfig
 from arbkube.execution.driver import Driver, Outcome
@@ -38,6 +42,7 @@ from arbkube.pods.markets import KnownMarkets, LastHeard, topics_of
 from arbkube.pods.metering import MeteredBroker
 from arbkube.pods.metrics import ExecutorMetrics
 from arbkube.pods.runtime import Pod, PodArguments, in_chunks
+from arbkube.risk.gates import RefusalReason
 from arbkube.storage.database import StorageError
 from arbkube.storage.executor import SqliteExecutorStore
 
@@ -78,6 +83,8 @@ class ExecutorPod:
         self._engine: Engine | None = None
         self._broker: MeteredBroker | None = None
         self._driver: Driver | None = None
+        self._reservations: Reservations | None = None
+        self._keeper: ReservationKeeper | None = None
         self._balances: Balances | None = None
         self._wake = asyncio.Event()
         self._complete = asyncio.Event()
@@ -100,6 +107,8 @@ class ExecutorPod:
         except ValueError as error:
             self._document = before
             raise NotAppliedError(str(error)) from error
+        if self._reservations is not None:
+            self._reservations.terms = terms_of(document, document.limits)
         self._heard.follow(document.feeds)
         self._topics[:] = topics_of(document.feeds, f"sightings:{self._strategy}")
 
@@ -204,12 +213,26 @@ class ExecutorPod:
         """Begin once the markets are known: open the journal, take the lease and settle what was left open."""
         await self._complete.wait()
         self._journal = await self._open()
-        driver, outcomes = await self._start(self._journal)
+        assert self._document is not None
+        self._reservations = reservations = Reservations(self._strategy, terms=terms_of(self._document, self._document.limits))
+        driver, outcomes = await self._start(self._journal, reservations)
+        reservations.token = self._journal.token
         self._perform(outcomes)
         self.guard.attach(driver)
         self._driver = driver
         self.pod.reasons.pop("start", None)
-        await asyncio.Event().wait()
+        self._keeper = ReservationKeeper(
+            self.pod.arguments.control,
+            credentials=self.pod.arguments.credentials,
+            user=self.pod.arguments.role,
+            reservations=reservations,
+            levels=self._in_use,
+            believed=lambda: self.guard.epoch,
+        )
+        await self._keeper.run()
+
+    def _in_use(self) -> Levels:
+        return {} if self._engine is None else self._engine.in_use(self.pod.now_ns())
 
     async def _open(self) -> SqliteExecutorStore:
         """The journal, tried until it opens."""
@@ -220,14 +243,14 @@ class ExecutorPod:
                 self.pod.reasons["start"] = str(error)
                 await asyncio.sleep(_RETRY_S)
 
-    async def _start(self, journal: SqliteExecutorStore) -> tuple[Driver, list[Outcome]]:
+    async def _start(self, journal: SqliteExecutorStore, reservations: Reservations) -> tuple[Driver, list[Outcome]]:
         """Take the lease and settle what the journal left open; wait where a killed predecessor's lease has not run out.
 
         Each attempt begins with nothing in memory: an engine that had taken in half of the journal would count that twice.
         """
         while True:
             config = self._config()
-            self._engine = Engine(config)
+            self._engine = Engine(config, reservations)
             self._broker = MeteredBroker(paper_broker(config, journal), self._metrics, self.pod.now_ns)
             driver = Driver(
                 engine=self._engine,
@@ -297,6 +320,8 @@ class ExecutorPod:
                 reason = outcome.intent.reason
                 self._refusals[reason] = self._refusals.get(reason, 0) + 1
                 self._metrics.refusals.labels(reason).inc()
+                if reason == RefusalReason.NOT_RESERVED and self._keeper is not None:
+                    self._keeper.hurry()
             elif isinstance(outcome, Raise):
                 log.warning("halt raised or cleared", entry=outcome.entry.id, detail=outcome.entry.detail)
                 self.guard.raised(outcome.entry)
@@ -319,6 +344,8 @@ class ExecutorPod:
             "revision": document.revision if document is not None else "",
             "intents": dict(self._intents),
             "refusals": dict(self._refusals),
+            "reservations": self._reservations.state if self._reservations is not None else None,
+            "undeclared": list(self._reservations.undeclared) if self._reservations is not None else [],
             "open": len(self._engine.live_intents) if self._engine is not None else 0,
             "pnl": str(total) if total is not None else None,
             "profit_asset": document.spec.profit_asset if document is not None else "",

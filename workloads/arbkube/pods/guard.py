@@ -105,6 +105,11 @@ class ExecutorGuard:
         return self.freshness.doubt(time.monotonic_ns())
 
     @property
+    def epoch(self) -> Epoch | None:
+        """The epoch that was last believed, whether or not the server answers just now."""
+        return self._epoch
+
+    @property
     def trusted(self) -> int | None:
         return self._epoch.number if self._epoch is not None and self.doubt() is None else None
 

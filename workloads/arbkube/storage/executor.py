@@ -72,6 +72,11 @@ class SqliteExecutorStore:
             )
         self._token = token
 
+    @property
+    def token(self) -> int:
+        """Of the lease that is held: each holder's is above its predecessor's. 0 while none is."""
+        return self._token
+
     def release_lease(self) -> None:
         if not self._token:
             return

@@ -143,15 +143,16 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 class Reservations:
     """One executor's blocks."""
 
-    def __init__(self, strategy: str, *, token: int, terms: Terms) -> None:
+    def __init__(self, strategy: str, *, terms: Terms, token: int = 0) -> None:
         self.state = HolderState.UNDECLARED
+        self.token = token
+        """Of the executor's lease, which is taken before an epoch is first trusted."""
         self.terms = terms
         """In force; replaced when limits or document change."""
         self.held: dict[Pool, Decimal] = {}
         self.grants: dict[Pool, Grant] = {}
         """As last heard."""
         self._strategy = strategy
-        self._token = token
         self._epoch: Epoch | None = None
         self._number = 0
         self._pending: Request | None = None
@@ -189,6 +190,11 @@ class Reservations:
         self._want_until_ns = None
         self._happened(HolderEvent.LACKED)
 
+    @property
+    def undeclared(self) -> tuple[str, ...]:
+        """The strategies whose executors have to declare before any pool of ours grants something new."""
+        return tuple(sorted({strategy for grant in self.grants.values() for strategy in grant.undeclared}))
+
     # ---- the conversation --------------------------------------------------------------------------------------
 
     def trust(self, epoch: Epoch) -> None:
@@ -225,7 +231,7 @@ class Reservations:
             if pool in self.held:
                 self.held[pool] = min(self.held[pool], pool.amount(ask.target))
         self._number += 1
-        self._pending = Request(epoch=self._epoch, strategy=self._strategy, token=self._token, number=self._number, asks=asks)
+        self._pending = Request(epoch=self._epoch, strategy=self._strategy, token=self.token, number=self._number, asks=asks)
         return self._pending
 
     def answered(self, request: Request, reply: Reply, now_ns: int) -> None:

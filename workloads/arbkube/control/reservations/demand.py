@@ -25,7 +25,7 @@ import msgspec
 
 from arbkube.control.reservations.pools import Pool, Terms
 from arbkube.execution.settling.intents import UNWIND_ATTEMPTS
-from arbkube.market.instruments import Market, Side
+from arbkube.market.instruments import Market, MarketKey, Side
 from arbkube.risk.inventory import Holding, Inventory
 from arbkube.risk.marks import LatestBooks, Marks, position_asset
 
@@ -52,7 +52,7 @@ class OpenLeg(msgspec.Struct, frozen=True, kw_only=True):
 class SentOrder(msgspec.Struct, frozen=True, array_like=True):
     """An order, as far as a rate is concerned."""
 
-    feed: str
+    market: MarketKey
     at_ns: int
 
 
@@ -98,11 +98,11 @@ def levels(
             _add(needs, terms.assets[asset], worst(asset, low, high))
     most = orders_of_leg(terms)
     for leg in legs:
-        rate = terms.rates.get(leg.market.feed)
+        rate = terms.rates.get(leg.market.key)
         if rate is not None:
             _add(needs, rate.pool, Decimal(max(0, most - leg.sent)))
     for order in sent:
-        rate = terms.rates.get(order.feed)
+        rate = terms.rates.get(order.market)
         if rate is not None and order.at_ns > now_ns - rate.window_ns:
             _add(needs, rate.pool, Decimal(1))
     return needs

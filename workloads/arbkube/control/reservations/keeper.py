@@ -18,7 +18,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from arbkube.control.connection import connect, patience
-from arbkube.control.protocol import CAPACITIES_KEY, EPOCH_KEY, POLL_NS
+from arbkube.control.protocol import CAPACITIES_KEY, EPOCH_KEY, POLL_NS, Epoch
 from arbkube.control.reservations.blocks import Grant, Reply, Request, Reservations, Verdict
 from arbkube.control.reservations.demand import Levels
 from arbkube.control.scripts import script
@@ -64,16 +64,24 @@ class ReservationKeeper:
     """Keeps one executor's blocks; `run` is its life."""
 
     def __init__(
-        self, url: str, *, credentials: Path, user: str, reservations: Reservations, levels: Callable[[], Levels]
+        self,
+        url: str,
+        *,
+        credentials: Path,
+        user: str,
+        reservations: Reservations,
+        levels: Callable[[], Levels],
+        believed: Callable[[], Epoch | None],
     ) -> None:
-        """`levels` says what is in use at the moment it is called, on the last known books where it must."""
+        """`levels` says what is in use at the moment it is called; `believed` names the epoch that the executor trusts."""
         self._client = connect(url, credentials=credentials, user=user)
         self._reservations = reservations
         self._levels = levels
+        self._believed = believed
         self._wake = asyncio.Event()
 
     def hurry(self) -> None:
-        """Ask now: an Open was not covered, or another epoch is trusted."""
+        """Ask now: an Open was not covered."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -82,6 +90,9 @@ class ReservationKeeper:
         try:
             while True:
                 self._wake.clear()
+                epoch = self._believed()
+                if epoch is not None:
+                    self._reservations.trust(epoch)
                 request = self._reservations.request(self._levels(), time.monotonic_ns())
                 if request is not None:
                     try:

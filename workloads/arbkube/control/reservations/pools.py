@@ -8,7 +8,7 @@ For: the pure functions from a plan's documents and limits to capacities (the wr
 | Venue | profit asset / venue | profit asset | RiskPolicy `maxExposureByVenue` |
 | Asset | profit asset / asset | profit asset | RiskPolicy `maxExposureByAsset` |
 | Balance | account / asset | the asset | what the account holds, where several executors use it |
-| Rate | market / venue | orders in the venue's window | the venue's documented order rate |
+| Rate | market / venue, or venue:instrument | orders in the venue's window | the venue's documented order rate |
 
 A RiskPolicy's amounts are in the strategy's profit asset, so strategies that count in different assets share no pool of
 exposure: nothing here takes one currency for another. All strategies on one venue and market count as one account there.
@@ -23,7 +23,7 @@ from enum import StrEnum
 import msgspec
 
 from arbkube.control.protocol import Capacities, Capacity, Order
-from arbkube.market.instruments import MarketType, parse_symbol
+from arbkube.market.instruments import MarketKey, MarketType, parse_symbol
 from arbkube.plan.documents import StrategyDocument
 from arbkube.resources.kinds import PartialPolicy
 from arbkube.risk.inventory import Holding
@@ -71,9 +71,10 @@ class Pool(msgspec.Struct, frozen=True, order=True):
 
 
 class RateTerm(msgspec.Struct, frozen=True):
-    """The pool that a feed's orders count in, and for how long each of them counts."""
+    """The pool that a market's orders count in, how many may be in it, and for how long each of them is."""
 
     pool: Pool
+    orders: int
     window_ns: int
 
 
@@ -86,8 +87,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     assets: dict[str, Pool]
     """By what a holding is made of (asset, or a perpetual's symbol)."""
     balances: dict[Holding, Pool]
-    rates: dict[str, RateTerm]
-    """By feed."""
+    rates: dict[MarketKey, RateTerm]
     opens: int
     """How many Opens shall find their need at hand."""
     completes: bool
@@ -127,7 +127,11 @@ def terms_of(document: StrategyDocument, limits: Limits, accounts: Accounts | No
             if base in limits.max_exposure_by_asset and held != profit_asset
         },
         balances={holding: Pool(Kind.BALANCE, account, holding[1]) for holding, account in (accounts or {}).items()},
-        rates={name: _rate(feed.venue, feed.market) for name, feed in document.feeds.items()},
+        rates={
+            (name, symbol): _rate(feed.venue, feed.market, symbol)
+            for name, feed in document.feeds.items()
+            for symbol in feed.instruments
+        },
         opens=limits.max_open_intents,
         completes=document.spec.execution.on_partial is PartialPolicy.COMPLETE,
         max_loss=limits.max_loss.fraction,
@@ -155,9 +159,7 @@ def capacities(
         amounts = {pool: limits.max_exposure_by_venue[pool.subject] for pool in terms.venues.values()}
         amounts |= {pool: limits.max_exposure_by_asset[pool.subject] for pool in terms.assets.values()}
         amounts |= {pool: (balances or {})[pool.scope, pool.subject] for pool in terms.balances.values()}
-        amounts |= {
-            terms.rates[name].pool: Decimal(order_rate(feed.venue, feed.market).orders) for name, feed in document.feeds.items()
-        }
+        amounts |= {rate.pool: Decimal(rate.orders) for rate in terms.rates.values()}
         for pool, amount in amounts.items():
             most = pool.units_down(amount)
             units[pool] = min(most, units.get(pool, most))
@@ -170,8 +172,10 @@ def record(order: Order, pools: Mapping[Pool, Capacity]) -> Capacities:
     return Capacities(order=order, pools={str(pool): capacity for pool, capacity in sorted(pools.items())})
 
 
-def _rate(venue: str, market: MarketType) -> RateTerm:
-    return RateTerm(Pool(Kind.RATE, market.value, venue), order_rate(venue, market).window_ns)
+def _rate(venue: str, market: MarketType, symbol: str) -> RateTerm:
+    rate = order_rate(venue, market)
+    subject = f"{venue}:{symbol}" if rate.each_instrument else venue
+    return RateTerm(Pool(Kind.RATE, market.value, subject), rate.orders, rate.window_ns)
 
 
 def _held(symbol: str) -> tuple[str, str]:
