@@ -29,6 +29,7 @@ class DocumentRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     run: str | None
     promoted: str | None
     candidate: str | None
+    """What is offered, until all shall run it."""
     canaries: tuple[str, ...]
     sources: tuple[str, ...]
     """Kind/name@generation of what it was rendered from."""
@@ -84,7 +85,7 @@ def _row(document: DocumentState, acks: Mapping[str, Ack] | None) -> DocumentRow
         since_ns=document.since_ns,
         run=str(head.run) if head else None,
         promoted=str(head.promoted) if head and head.promoted else None,
-        candidate=str(head.candidate) if head and head.candidate else None,
+        candidate=str(head.candidate) if head and head.candidate and head.candidate != head.run else None,
         canaries=head.canaries if head else (),
         sources=tuple(f"{s.kind}/{s.name}@{s.generation}" for s in pursued.revision.sources) if pursued else (),
         pods=None if acks is None else {pod: str(ack.running) if ack.running else None for pod, ack in mine.items()},
