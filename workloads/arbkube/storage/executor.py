@@ -104,10 +104,11 @@ class SqliteExecutorStore:
                 insert(connection, "events", event)
             if record.risk_day is not None:
                 upsert(connection, "risk_days", record.risk_day, "day")
-            connection.executemany(
-                "INSERT INTO halts VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
-                [(entry.id, entry.at_ns, encode_entry(entry).decode()) for entry in record.halts],
-            )
+            for entry in record.halts:
+                connection.execute(
+                    "INSERT INTO halts VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
+                    (entry.id, entry.at_ns, encode_entry(entry).decode()),
+                )
             if record.epoch is not None:
                 connection.execute(
                     "INSERT INTO epoch VALUES (1, ?, ?) ON CONFLICT (only) DO UPDATE SET "
