@@ -32,7 +32,7 @@ from arbkube.control.protocol import (
     Revision,
     Write,
 )
-from arbkube.control.rollout.decide import Decision, begin, decide, first_term
+from arbkube.control.rollout.decide import Decision, begin, decide, fresh
 from arbkube.control.rollout.inputs import PodSeen, Seen, Wanted, WantedDocument
 from arbkube.control.rollout.state import ControlState, encode_state
 from arbkube.plan.documents import encode_limits
@@ -256,7 +256,7 @@ class World:
 
     def start(self, name: str) -> None:
         """A writer's process starts: it loads, looks, and takes a term above all others."""
-        state = self.store or ControlState(incarnation=f"state-{self.now_ns}", term=first_term(self.now_ns))
+        state = self.store or fresh(f"state-{self.now_ns}", self.now_ns)
         state = begin(state, self.seen())
         self.writers[name] = Writer(self._save(state))
 

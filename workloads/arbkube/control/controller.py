@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from arbkube.control.protocol import Ack, LimitsRecord, Ref, Revision
 from arbkube.control.reservations.projection import lacking
-from arbkube.control.rollout.decide import begin, decide, first_term
+from arbkube.control.rollout.decide import begin, decide, fresh
 from arbkube.control.rollout.inputs import RENDERERS, PodSeen, Renderer, Seen, Wanted, wanted_of
 from arbkube.control.rollout.projection import seeded
 from arbkube.control.rollout.state import ControlState, Rejection, Transition
@@ -185,7 +185,7 @@ class Controller:
                 self._steady_ns = self._now_ns()
 
     async def _turn(self, view: ServerView) -> None:
-        state = self._state or ControlState(incarnation=secrets.token_hex(8), term=first_term(self._now_ns()))
+        state = self._state or fresh(secrets.token_hex(8), self._now_ns())
         seen = self._seen(view)
         if not self._begun:
             state = self._save(begin(state, seen))

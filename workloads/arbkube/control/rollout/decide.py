@@ -22,6 +22,7 @@ from arbkube.control.rollout.table import FAILURES, Phase, Reason
 
 _STEPS = len(Phase)
 """Transitions of one document in one look: as many as lead through every phase."""
+_SERIALS = 10_000
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,12 +36,13 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """By document: what happened, for logs and Events."""
 
 
-def first_term(now_ns: int) -> int:
-    """The term of a state that is made anew: the time in seconds, which is above every term of one that was lost before.
+def fresh(incarnation: str, now_ns: int) -> ControlState:
+    """A state made anew, where there is none.
 
-    Pods may still hold what that one ordered, and refuse all that is not above it; nobody else may remember.
+    Its serials begin with the last digits of the time in seconds. Pods may have outlived a state that was lost: what they hold
+    is exceeded as soon as they say so, but an order given twice for two things could not be told apart.
     """
-    return now_ns // 1_000_000_000
+    return ControlState(incarnation=incarnation, serial=now_ns // 1_000_000_000 % _SERIALS)
 
 
 def begin(state: ControlState, seen: Seen) -> ControlState:

@@ -52,7 +52,7 @@ class Event(StrEnum):
     REJECTED = "Rejected"
     """A pod answered that it cannot run it."""
     RESTARTED = "Restarted"
-    """A pod's boot id is another one than when the rollout began."""
+    """A pod's process is another one than when the rollout met it."""
     UNHEALTHY = "Unhealthy"
     """A pod does worse than before."""
     JOINED = "Joined"
@@ -136,7 +136,7 @@ class Reason(StrEnum):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A cell of the table. `reason` is None where the event brings its own."""
+    """A cell of the table. `reason` is None where the event brings its own, or nothing changes but orders."""
 
     phase: Phase
     action: Action
