@@ -17,6 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from arbkube.control.reservations.blocks import Reservations
 from arbkube.detection.model import Leg, Opportunity
 from arbkube.execution.config import ExecutorConfig
 from arbkube.execution.driver import Driver, believed
@@ -40,13 +41,13 @@ WARM = 20
 
 def run() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        bare = _timed(_bare_commit(Path(folder) / "bare.db"))
-        bench = _Bench(Path(folder) / "executor.db")
-        whole = _timed(bench.submit, after=bench.go_on)
+        bare = timed(_bare_commit(Path(folder) / "bare.db"))
+        bench = Bench(Path(folder) / "executor.db")
+        whole = timed(bench.submit, after=bench.go_on)
         bench.assert_traded(ROUNDS + WARM)
-        deciding = _timed(bench.decide, after=bench.undecide)
-        noting = _timed(bench.note)
-    decoding = _timed(_decode())
+        deciding = timed(bench.decide, after=bench.undecide)
+        noting = timed(bench.note)
+    decoding = timed(_decode())
     sync, frame = "one bare synced SQLite transaction", "decoding a frame of 20 levels"
     return [
         *_rows("opportunity → order sent, journal included", whole, bare, sync, target=10_000.0),
@@ -59,22 +60,22 @@ def _rows(name: str, took: list[float], base: list[float], against: str, target:
     return [
         {
             "name": f"{name}, {label}",
-            "value": round(_quantile(took, share), 1),
+            "value": round(quantile(took, share), 1),
             "unit": "µs",
-            "baseline": round(_quantile(base, share), 1),
+            "baseline": round(quantile(base, share), 1),
             "against": against,
-            "ratio": round(_quantile(took, share) / _quantile(base, share), 2),
+            "ratio": round(quantile(took, share) / quantile(base, share), 2),
             "target": target if label == "p99" else None,
         }
         for label, share in (("p50", 0.5), ("p99", 0.99))
     ]
 
 
-def _quantile(took: list[float], share: float) -> float:
+def quantile(took: list[float], share: float) -> float:
     return sorted(took)[int(len(took) * share)]
 
 
-def _timed(act: Callable[[], object], after: Callable[[], object] | None = None) -> list[float]:
+def timed(act: Callable[[], object], after: Callable[[], object] | None = None) -> list[float]:
     """Microseconds of each of `ROUNDS` runs, after a few that do not count."""
     took = []
     for _ in range(WARM + ROUNDS):
@@ -149,10 +150,10 @@ def _batch(feed: str, now_ns: int, number: int, middle: Decimal) -> FrameBatch:
     )
 
 
-class _Bench:
+class Bench:
     """An executor between trades, in virtual time. Each call takes one opportunity whose legs walk four levels."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reservations: Reservations | None = None) -> None:
         markets = (_market("a"), _market("b"))
         ages = {"a": Duration("2s"), "b": Duration("2s")}
         balances = tuple(
@@ -174,7 +175,7 @@ class _Bench:
             markets=markets,
             venue_of={"a": "a", "b": "b"},
         )
-        self.engine = Engine(config)
+        self.engine = Engine(config, reservations)
         self.driver = Driver(
             engine=self.engine,
             journal=self.store,

@@ -100,7 +100,7 @@ def test_settled_amounts_of_an_asset_are_netted_over_feeds() -> None:
 
 
 def test_an_order_counts_until_the_venues_window_has_passed() -> None:
-    sent = [SentOrder(A.key, START), SentOrder(A.key, START + 1), SentOrder(B.key, START)]
+    sent = [(A.key, START), (A.key, START + 1), (B.key, START)]
     empty = Inventory({}, MARKETS)
     assert needs(empty, [], sent, now_ns=START + SECOND - 1)[RATES[A.key].pool] == 2
     assert needs(empty, [], sent, now_ns=START + SECOND)[RATES[A.key].pool] == 1
@@ -157,7 +157,7 @@ def test_no_way_needs_more_than_the_open_reserved(legs, held, moves, completes: 
         opened.add(i)
         fee, asset = fee_of(one.market, side, quantity=quantity, value=price * quantity)
         inventory.book(trade_flows(one.market.key, side, price, quantity, fee, asset))
-        sent.append(SentOrder(one.market.key, START))
+        sent.append((one.market.key, START))
         kept = quantity - fee if forward and asset == one.market.instrument.base else quantity
         live[i] = msgspec.structs.replace(
             one,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from arbkube.control.reservations.blocks import Reservations
-from arbkube.control.reservations.demand import Levels, OpenLeg, SentOrder, levels
+from arbkube.control.reservations.demand import Levels, OpenLeg, levels
 from arbkube.detection.model import Leg
 from arbkube.execution.model import IntentState
 from arbkube.execution.settling.live import Live
@@ -65,7 +65,7 @@ class Reserving:
             inventory=situation.accounts.inventory,
             legs=[*self._under_way(), *new],
             sent=[
-                SentOrder((order.feed, order.symbol), order.created_ns)
+                ((order.feed, order.symbol), order.created_ns)
                 for live in self._lately(oldest_ns)
                 for order in live.orders.values()
             ],

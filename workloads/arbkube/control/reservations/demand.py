@@ -49,11 +49,8 @@ class OpenLeg(msgspec.Struct, frozen=True, kw_only=True):
     """Orders sent for it so far."""
 
 
-class SentOrder(msgspec.Struct, frozen=True, array_like=True):
-    """An order, as far as a rate is concerned."""
-
-    market: MarketKey
-    at_ns: int
+SentOrder = tuple[MarketKey, int]
+"""An order as far as a rate is concerned: its market, and when it was sent (nanoseconds UTC)."""
 
 
 def orders_of_leg(terms: Terms) -> int:
@@ -101,10 +98,14 @@ def levels(
         rate = terms.rates.get(leg.market.key)
         if rate is not None:
             _add(needs, rate.pool, Decimal(max(0, most - leg.sent)))
-    for order in sent:
-        rate = terms.rates.get(order.market)
-        if rate is not None and order.at_ns > now_ns - rate.window_ns:
-            _add(needs, rate.pool, Decimal(1))
+    counted = dict.fromkeys(terms.rates, 0)
+    oldest_ns = {market: now_ns - rate.window_ns for market, rate in terms.rates.items()}
+    for market, at_ns in sent:
+        if market in counted and at_ns > oldest_ns[market]:
+            counted[market] += 1
+    for market, count in counted.items():
+        if count:
+            _add(needs, terms.rates[market].pool, Decimal(count))
     return needs
 
 
