@@ -1,4 +1,4 @@
-"""Random markets, rejects, silence, duplicates, late and doubled reports: what must hold whatever happens."""
+"""Random markets, rejects, silence, late and doubled reports, halts and doubt: what must hold whatever happens."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from arbkube.control.freshness import Doubt
+from arbkube.control.halts import Level
+from arbkube.execution.engine import is_flatten
 from arbkube.execution.model import IntentState, Order, OrderState, Purpose
 from arbkube.execution.protocols import OrderReport
 from arbkube.market.instruments import Side
-from arbkube.resources.kinds import LegOrder, PartialPolicy
+from arbkube.resources.kinds import HaltMode, LegOrder, PartialPolicy
 from arbkube.risk.inventory import Inventory, trade_flows
 from arbkube.risk.money import exactly
+from tests.execution.test_halts import clear, halt
 from tests.execution.world import MS, SECOND, World, config, leg
 
 
@@ -32,6 +36,7 @@ class Execution(RuleBasedStateMachine):
         self.random = random.Random(seed)
         self.sent: Counter[str] = Counter()
         self.heard: list[OrderReport] = []
+        self.halts = 0
         self.world = World(":memory:", self.settings, seed=seed)
         self.watch()
         self.world.start()
@@ -45,6 +50,9 @@ class Execution(RuleBasedStateMachine):
         def counted(order: Order, now_ns: int) -> None:
             self.sent[order.id] += 1
             assert order.quantity > 0
+            if order.purpose is Purpose.OPEN:
+                assert self.world.doubt is None
+                assert not self.world.driver.halts
             row = self.world.rows("SELECT state FROM intents WHERE id = ?", order.intent_id)
             assert row
             assert row[0][0] not in ("Done", "Stuck")
@@ -87,6 +95,21 @@ class Execution(RuleBasedStateMachine):
     @rule(milliseconds=st.sampled_from([1, 10, 25, 100, 600, 1500]))
     def pass_time(self, milliseconds):
         self.world.run(milliseconds * MS)
+
+    @rule(mode=st.sampled_from(HaltMode), venue=st.sampled_from(["venue-a", "venue-b", ""]))
+    def halt(self, mode, venue):
+        self.halts += 1
+        level = Level.VENUE if venue else Level.ALL
+        self.world.driver.on_halts((halt(self.halts, level=level, subject=venue, mode=mode),), self.world.now_ns)
+
+    @precondition(lambda self: self.halts)
+    @rule()
+    def clear(self):
+        self.world.driver.on_halts([clear(number) for number in range(1, self.halts + 1)], self.world.now_ns)
+
+    @rule(doubted=st.booleans())
+    def doubt(self, doubted):
+        self.world.doubt = Doubt.SILENT if doubted else None
 
     @precondition(lambda self: self.heard)
     @rule(choice=st.randoms())
@@ -167,6 +190,8 @@ def check_even(world: World) -> None:
     booked = world.booked()
     assert not state.unsettled
     for intent in state.recent:
+        if is_flatten(intent):
+            continue
         fills = [fill for fill in booked if fill.intent_id == intent.id]
         base_fees = sum((fill.fee for fill in fills if fill.fee_asset == "BTC"), Decimal(0))
         net = sum((f.quantity if f.side is Side.BUY else -f.quantity for f in fills), Decimal(0))
