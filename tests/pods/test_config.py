@@ -89,8 +89,8 @@ def test_a_boot_while_a_candidate_is_baked(start: Starter, publisher: Publisher,
     assert (ack.running, ack.candidate, ack.answer) == (good, baking, Answer.PREPARED)
     time.sleep(0.5)
     executor.runs(good)
-    publisher.head(DOCUMENT, run=baking, promoted=baking, candidate=None)
-    executor.runs(baking)
+    head = publisher.head(DOCUMENT, run=baking, promoted=baking, candidate=None)
+    assert executor.runs(baking).heard == head.order
     assert executor.heartbeat()["pid"] == executor.process.pid
 
 

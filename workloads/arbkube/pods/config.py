@@ -280,6 +280,7 @@ class Configuration(Generic[_Document]):
             role=identity.role,
             document=identity.document,
             boot_id=identity.boot_id,
+            heard=follower.heard,
             running=follower.running,
             candidate=follower.candidate,
             answer=follower.answer,
