@@ -16,7 +16,7 @@ SOURCES := workloads tests benchmarks requirements e2e
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format bench soak crds lock release weigh image cluster cluster-down e2e clean
+.PHONY: help install run test check format bench soak crds lock release wheels weigh image cluster cluster-down e2e clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,9 @@ lock: $(BIN)/python ## Resolve requirements/ again from pyproject.toml (UPGRADE=
 
 release: install ## Build wheel and sdist into dist/ and try the wheel in a fresh environment
 	BIN=$(BIN) .ci/release
+
+wheels: install ## Build wheels with the compiled kernel into dist/, for 64-bit ARM too where a cross compiler is
+	BIN=$(BIN) .ci/wheels
 
 weigh: install ## Say what a base install weighs
 	BIN=$(BIN) .ci/weigh
