@@ -191,6 +191,12 @@ class Reservations:
         self._happened(HolderEvent.LACKED)
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is wanted by us or from us just now, and nothing was begun since the last request."""
+        asked_back = any(grant.asked_back for grant in self.grants.values())
+        return self.state is HolderState.HOLDING and not (self._opened or self._turn or self._wanted or asked_back)
+
+    @property
     def undeclared(self) -> tuple[str, ...]:
         """The strategies whose executors have to declare before any pool of ours grants something new."""
         return tuple(sorted({strategy for grant in self.grants.values() for strategy in grant.undeclared}))

@@ -26,6 +26,8 @@ from arbkube.control.scripts import script
 log = structlog.get_logger(__name__)
 
 _RESERVE = script("reserve")
+QUIET_NS = 1_000_000_000
+"""How often a quiet holder asks: often enough that others need not wait long for what it has too much of."""
 
 
 def words(request: Request) -> list[str | int]:
@@ -85,16 +87,21 @@ class ReservationKeeper:
         self._wake.set()
 
     async def run(self) -> None:
-        """Ask every POLL_NS and when hurried, until cancelled; no failure of the server ends it."""
-        silent = False
+        """Ask every POLL_NS, or less often while all is quiet, and when hurried, until cancelled.
+
+        No failure of the server ends it.
+        """
+        silent, asked_ns = False, 0
         try:
             while True:
                 self._wake.clear()
-                epoch = self._believed()
+                epoch, now_ns, request = self._believed(), time.monotonic_ns(), None
                 if epoch is not None:
                     self._reservations.trust(epoch)
-                request = self._reservations.request(self._levels(), time.monotonic_ns())
+                if not self._reservations.is_quiet or now_ns >= asked_ns + QUIET_NS:
+                    request = self._reservations.request(self._levels(), now_ns)
                 if request is not None:
+                    asked_ns = now_ns
                     try:
                         reply = await exchange(self._client, request)
                     except (RedisError, OSError, TimeoutError) as error:
