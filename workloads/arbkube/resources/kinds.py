@@ -311,12 +311,12 @@ class RiskPolicySpec(Spec, frozen=True, kw_only=True):
     max_exposure_by_venue: Annotated[
         tuple[AmountLimit, ...],
         msgspec.Meta(max_length=100),
-        field("Worth of the distance from target on one venue, all assets.", keys=("name",)),
+        field("Worth of the distance from target on one venue: all assets and strategies.", keys=("name",)),
     ] = ()
     max_exposure_by_asset: Annotated[
         tuple[AmountLimit, ...],
         msgspec.Meta(max_length=200),
-        field("Worth of an asset's distance from target over all venues.", keys=("name",)),
+        field("Worth of an asset's distance from target: all venues and strategies.", keys=("name",)),
     ] = ()
     max_mark_age: Annotated[
         Duration, field("A mark older than this refuses Opens.", safer=Safer.LOWER, within=Range.POSITIVE)
