@@ -1,6 +1,6 @@
 """What holds at every step of every world, and where every world comes to rest.
 
-1. A process never applies an order that is not above those it has applied.
+1. A process never applies an order that is not above those it has applied, and follows no head older than one it heard.
 2. What a pod rejects is run by no pod, but where pods could not be asked first: nothing was promoted, or pods are replaced.
 3. A digest that was rejected is never offered or placed again by itself.
 4. The limits published are nowhere looser than those wanted, and, until every pod runs what is wanted, nowhere looser than
@@ -36,6 +36,11 @@ def step(before: World, after: World) -> None:
         running = pod.follower.running
         if running is not None and _refused(running):
             assert running.digest in after.placed, "2: run, though a pod rejects it"
+    for name, pod in before.pods.items():
+        same = after.pods.get(name)
+        if same is not None and same.boot == pod.boot and pod.follower.heard is not None:
+            assert same.follower.heard is not None
+            assert same.follower.heard >= pod.follower.heard, "1: an older head was followed"
     if before.store is not None and after.store is not None:
         assert set(before.store.halts) <= set(after.store.halts), "5: an entry was forgotten"
 

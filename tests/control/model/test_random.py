@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from arbkube.control.halts import Clear, Entry, Halt, HaltReason, Level, Log
+from arbkube.control.rollout.table import Phase
 from arbkube.resources.kinds import HaltMode
 from tests.control.model import checks
-from tests.control.model.world import Step, World, alternatives, begun
+from tests.control.model.world import DOC, SECOND, Step, World, alternatives, begun
 
 _WISHES = [f"{letter}{edge}{shape}" for letter in "ABCRSD" for edge in (5, 10, 20) for shape in ("", "+")]
 _PODS = ["detector", "detector2", "executor", "executor2"]
@@ -117,26 +118,30 @@ def run(examples: int, steps: int) -> None:
 
 
 def test_long_histories() -> None:
-    run(100, 25)
+    run(60, 25)
 
 
 @pytest.mark.soak
 def test_long_histories_of_the_rollout_protocol(record_property: Callable[[str, object], None]) -> None:
-    examples, steps = 6000, 60
+    examples, steps = 3000, 50
     run(examples, steps)
     record_property("histories", examples)
     record_property("steps each", steps)
 
 
 @pytest.mark.parametrize("wish", ["A10", "B20", "C5+"])
-def test_a_lost_state_comes_to_rest_above_all_that_was(wish: str) -> None:
+@pytest.mark.parametrize("flushed", [False, True])
+@pytest.mark.parametrize("seconds", [0, 9000], ids=["above", "below"])
+def test_a_lost_state_comes_to_rest_whatever_pods_still_hold(wish: str, flushed: bool, seconds: int) -> None:
     world = begun()
     world.want("B10")
     world = world.settled()
     world.lose_store()
-    for flushed in (False, True):
-        lost = world.clone()
-        if flushed:
-            lost.flush()
-        lost.want(wish)
-        checks.rest(lost.settled())
+    world.now_ns += seconds * SECOND
+    if flushed:
+        world.flush()
+    world.want(wish)
+    rested = world.settled()
+    checks.rest(rested)
+    assert rested.store is not None
+    assert rested.store.documents[DOC].phase is Phase.SYNCED

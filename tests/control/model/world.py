@@ -449,7 +449,7 @@ class World:
                 self.write(name)
 
     def settled(self, rounds: int = 40) -> World:
-        """The world after all faults stopped and everybody went on for a while, each look checked."""
+        """The world after all faults stopped and everybody went on for a while, each step checked."""
         world = self.clone()
         world.late_acks = ()
         for workload in ROLES:
@@ -462,19 +462,34 @@ class World:
         world.writers = living
         if not living:
             world.start("w1")
-        (writer,) = world.writers
         for _ in range(rounds):
             before = world.clone()
-            world.turn(writer)
-            if writer not in world.writers:
-                world.start(writer)
-            for name in list(world.pods):
-                world.poll(name)
-                world.swap(name)
-                world.ack(name)
+            for _ in world.round():
+                pass
             checks.step(before, world)
-            world.tick()
         return world
+
+    def round(self) -> Iterator[None]:
+        """Everybody goes on once, the one writer first; yields after each step."""
+        (writer,) = self.writers or ("w1",)
+        if writer not in self.writers:
+            self.start(writer)
+        self.turn(writer)
+        yield
+        for name in list(self.pods):
+            for act in (self.poll, self.swap, self.ack):
+                act(name)
+                yield
+        self.tick()
+
+    def way(self, rounds: int = 7) -> list[World]:
+        """The worlds on the way to rest when nothing fails."""
+        world, worlds = self.clone(), [self]
+        for _ in range(rounds):
+            for _ in world.round():
+                if world.key() != worlds[-1].key():
+                    worlds.append(world.clone())
+        return worlds
 
     def running(self) -> set[Ref | None]:
         """What the pods run."""
