@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -37,22 +38,24 @@ _WAITING = "waiting for the configuration from the control server"
 _RETRY_S = 0.5
 
 _Document = TypeVar("_Document", bound=msgspec.Struct)
-_Accepted_contra = TypeVar("_Accepted_contra", bound=msgspec.Struct, contravariant=True)
 
 
 class NotAppliedError(Exception):
     """The role could not swap now, and runs on with what it has; it is asked again while the revision is due."""
 
 
-class Role(Protocol[_Accepted_contra]):
-    """What a role does with its configuration. Calls come one at a time, but for `health` and `guard`."""
+class Role(ABC, Generic[_Document]):
+    """What a role does with its configuration. `apply` is never called while it runs; the others may come beside it."""
 
-    async def check(self, document: _Accepted_contra) -> Problem | None:
+    async def check(self, document: _Document) -> Problem | None:
         """What is wrong with a valid document for this pod alone; changes nothing."""
+        return None
 
-    async def apply(self, document: _Accepted_contra) -> None:
+    @abstractmethod
+    async def apply(self, document: _Document) -> None:
         """Run under `document` from now on. Of a strategy's, `limits` are those in force. Raises NotAppliedError."""
 
+    @abstractmethod
     def health(self) -> Health:
         """The counters since boot."""
 

@@ -10,7 +10,6 @@ import asyncio
 import msgspec
 import structlog
 
-from arbkube.control.follower import Problem
 from arbkube.control.protocol import Health
 from arbkube.detection.detector import Detector
 from arbkube.detection.model import Balances, Sighting
@@ -21,7 +20,7 @@ from arbkube.plan.documents import StrategyDocument
 from arbkube.pods.assembly import detector_config
 from arbkube.pods.markets import KnownMarkets, LastHeard, topics_of
 from arbkube.pods.metrics import DetectorMetrics
-from arbkube.pods.runtime import Pod, PodArguments
+from arbkube.pods.runtime import Pod, PodArguments, Role
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +38,7 @@ async def main(arguments: PodArguments) -> None:
     await detector.pod.run(detector.work)
 
 
-class DetectorPod:
+class DetectorPod(Role[StrategyDocument]):
     """The detector's surroundings; `work` is its life."""
 
     def __init__(self, arguments: PodArguments) -> None:
@@ -56,9 +55,6 @@ class DetectorPod:
         self._retired: dict[str, int] = {}
         self._retired_opportunities = 0
         self._metrics = DetectorMetrics(self.pod.registry, self._strategy, self._counts)
-
-    async def check(self, document: StrategyDocument) -> Problem | None:
-        return None
 
     async def apply(self, document: StrategyDocument) -> None:
         """Go on under `document` with the books, balances and episodes there are."""

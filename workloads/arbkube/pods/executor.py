@@ -18,7 +18,6 @@ from functools import partial
 import msgspec
 import structlog
 
-from arbkube.control.follower import Problem
 from arbkube.control.halts import Entry
 from arbkube.control.protocol import Health
 from arbkube.control.reservations.blocks import Reservations
@@ -41,7 +40,7 @@ from arbkube.pods.guard import ExecutorGuard
 from arbkube.pods.markets import KnownMarkets, LastHeard, topics_of
 from arbkube.pods.metering import MeteredBroker
 from arbkube.pods.metrics import ExecutorMetrics
-from arbkube.pods.runtime import Pod, PodArguments, in_chunks
+from arbkube.pods.runtime import Pod, PodArguments, Role, in_chunks
 from arbkube.risk.gates import RefusalReason
 from arbkube.storage.database import StorageError
 from arbkube.storage.executor import SqliteExecutorStore
@@ -66,7 +65,7 @@ async def main(arguments: PodArguments) -> None:
     await executor.pod.run(executor.work)
 
 
-class ExecutorPod:
+class ExecutorPod(Role[StrategyDocument]):
     """The executor's surroundings; `work` is its life."""
 
     def __init__(self, arguments: PodArguments) -> None:
@@ -94,9 +93,6 @@ class ExecutorPod:
         self._refusals: dict[str, int] = {}
 
     # ---- configuration -------------------------------------------------------------------------------------------
-
-    async def check(self, document: StrategyDocument) -> Problem | None:
-        return None
 
     async def apply(self, document: StrategyDocument) -> None:
         """Go on under `document` between two events; what is under way goes on as well. Raises NotAppliedError."""

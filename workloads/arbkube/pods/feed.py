@@ -27,7 +27,7 @@ from arbkube.market.verified import BookCounts, VerifiedBook, total_counts
 from arbkube.plan.documents import FeedDocument
 from arbkube.pods.config import NotAppliedError
 from arbkube.pods.metrics import FeedMetrics
-from arbkube.pods.runtime import FEED_DOCUMENT, Pod, PodArguments
+from arbkube.pods.runtime import FEED_DOCUMENT, Pod, PodArguments, Role
 from arbkube.pods.supply import Supply, not_listed
 from arbkube.resources.kinds import VenueFeedSpec
 from arbkube.venues.framing import PULSE_NS, Framer
@@ -55,7 +55,7 @@ async def main(arguments: PodArguments) -> None:
     await feed.pod.run(feed.work)
 
 
-class FeedPod:
+class FeedPod(Role[FeedDocument]):
     """The feed's state; `work` is its life."""
 
     def __init__(self, arguments: PodArguments) -> None:

@@ -13,14 +13,13 @@ from functools import partial
 import msgspec
 import structlog
 
-from arbkube.control.follower import Problem
 from arbkube.control.protocol import Health
 from arbkube.detection.model import Sighting
 from arbkube.market.bus import Message
 from arbkube.market.frames import BookFrame, decode
 from arbkube.plan.documents import RecordedFeed, RecorderDocument
 from arbkube.pods.metrics import recorder_rows
-from arbkube.pods.runtime import Pod, PodArguments, in_chunks
+from arbkube.pods.runtime import Pod, PodArguments, Role, in_chunks
 from arbkube.storage.database import StorageError
 from arbkube.storage.recorder import SqliteRecorderStore, Top
 
@@ -42,7 +41,7 @@ async def main(arguments: PodArguments) -> None:
     await recorder.pod.run(recorder.work)
 
 
-class RecorderPod:
+class RecorderPod(Role[RecorderDocument]):
     """The recorder's state; `work` is its life."""
 
     def __init__(self, arguments: PodArguments) -> None:
@@ -57,9 +56,6 @@ class RecorderPod:
         self._lost = 0
         self._unreadable = 0
         self._rows, self._dropped = recorder_rows(self.pod.registry)
-
-    async def check(self, document: RecorderDocument) -> Problem | None:
-        return None
 
     async def apply(self, document: RecorderDocument) -> None:
         """Store what the document names from now on; what was already seen of the rest is still written."""

@@ -18,9 +18,10 @@ import signal
 import sys
 import time
 import uuid
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import structlog
@@ -83,12 +84,12 @@ class PodArguments(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _Document = TypeVar("_Document", bound=msgspec.Struct)
-_Accepted_contra = TypeVar("_Accepted_contra", bound=msgspec.Struct, contravariant=True)
 
 
-class Role(config.Role[_Accepted_contra], Protocol[_Accepted_contra]):
+class Role(config.Role[_Document]):
     """What makes one kind of pod differ from another."""
 
+    @abstractmethod
     def detail(self) -> dict[str, object]:
         """What a heartbeat says of it."""
 

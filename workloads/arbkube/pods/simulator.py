@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from arbkube.control.follower import Problem
 from arbkube.control.protocol import Health
 from arbkube.plan.documents import SimulatorDocument
-from arbkube.pods.runtime import Pod, PodArguments
+from arbkube.pods.runtime import Pod, PodArguments, Role
 from arbkube.simulator.model import SimulatedFeed
 from arbkube.simulator.server import Simulator
 
@@ -25,16 +24,13 @@ async def main(arguments: PodArguments) -> None:
     await simulator.pod.run(simulator.work)
 
 
-class SimulatorPod:
+class SimulatorPod(Role[SimulatorDocument]):
     """The simulator's surroundings; `work` is its life. Which feeds it serves is its shape: only their instruments change."""
 
     def __init__(self, arguments: PodArguments) -> None:
         self._at = (arguments.host, arguments.port)
         self.pod = Pod(msgspec.structs.replace(arguments, port=0), kind=SimulatorDocument, role=self)
         self._simulator: Simulator | None = None
-
-    async def check(self, document: SimulatorDocument) -> Problem | None:
-        return None
 
     async def apply(self, document: SimulatorDocument) -> None:
         feeds = [
