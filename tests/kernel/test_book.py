@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Context, Decimal
 from typing import Any
 
 from hypothesis import given, settings
@@ -134,3 +135,18 @@ def test_a_book_that_became_text_is_flat_again_once_emptied() -> None:
     book.replace([("5.0", "1")], [])
     assert book.text is None
     assert book.bids(9) == [("5.0", "1")]
+
+
+@given(
+    st.one_of(SIZES, st.sampled_from(ODD), st.from_regex(r"[0-9]{1,20}(\.[0-9]{1,20})?", fullmatch=True)),
+    st.integers(0, 2**64 - 1),
+    st.integers(-3, 20),
+)
+def test_contracts_become_the_same_units(text: str, coefficient: int, places: int) -> None:
+    from arbkube.kernel._compiled import multiplied
+
+    assert multiplied("27.50", 1, 2) == "0.2750"
+    product = multiplied(text, coefficient, places)
+    if product is not None:
+        exact = Context(prec=100).multiply(Decimal(text), Decimal(coefficient).scaleb(-places))
+        assert product == f"{exact:f}"

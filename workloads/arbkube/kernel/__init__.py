@@ -37,33 +37,27 @@ class Why(StrEnum):
     """There is no compiled form for this Python and machine: there was no C compiler when the package was installed."""
 
 
-def _choose() -> tuple[Form, Why]:
+try:
+    from arbkube.kernel import _compiled
+except ImportError:
+    form, why = Form.PURE, Why.NOT_BUILT
+else:
+    form, why = Form.COMPILED, Why.BUILT
     if os.environ.get(VARIABLE) == Form.PURE.value:
-        return Form.PURE, Why.FORCED
-    try:
-        import arbkube.kernel._compiled as _  # noqa: F401 - whether it loads is the question
-    except ImportError:
-        return Form.PURE, Why.NOT_BUILT
-    return Form.COMPILED, Why.BUILT
-
-
-form, why = _choose()
+        form, why = Form.PURE, Why.FORCED
 """Which form runs, and why. Whoever builds something that has two forms asks here."""
 
 
 def new_book() -> Book:
     """An empty book."""
-    if form is Form.PURE:
-        return TextBook()
-    from arbkube.kernel._compiled import TickBook
-
-    return TickBook()
+    return TextBook() if form is Form.PURE else _compiled.TickBook()
 
 
 def new_counts() -> BookCounts | None:
     """What a book counts, all zero, in a form that the compiled one counts in; None where the pure form runs."""
-    if form is Form.PURE:
-        return None
-    from arbkube.kernel._compiled import TickCounts
+    return None if form is Form.PURE else _compiled.TickCounts()
 
-    return TickCounts()
+
+def multiplied(text: str, coefficient: int, places: int) -> str | None:
+    """The number in `text` times coefficient × 10^-places, with the places of both; None where only `Decimal` will do."""
+    return None if form is Form.PURE else _compiled.multiplied(text, coefficient, places)

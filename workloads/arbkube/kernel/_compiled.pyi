@@ -7,6 +7,8 @@ from arbkube.market.verified import BookCounts, VerifiedBook
 from arbkube.venues.binance.chain import Chain, Event, Tops
 from arbkube.venues.session import Session, Snapshot
 
+def multiplied(text: str, coefficient: int, places: int, /) -> str | None: ...
+
 @final
 class TickBook:
     @property

@@ -216,3 +216,20 @@ cdef inline const char* characters_of(object text) noexcept:
     if PyUnicode_CheckExact(text) and PyUnicode_IS_COMPACT_ASCII(text):
         return <const char*>PyUnicode_DATA(text)
     return NULL
+
+
+def multiplied(text, uint64_t coefficient, int places, /):
+    """The number in `text` times coefficient × 10^-places, with the decimal places of both; None where 64 bits do not do."""
+    cdef Number number
+    cdef int64_t mantissa
+    cdef uint8_t before
+    cdef const char* at = characters_of(text)
+    cdef const char* end
+    if at == NULL or places < 0:
+        return None
+    end = at + PyUnicode_GET_LENGTH(text)
+    if read_number(at, end, &number) != end or not mantissa_of(&number, &mantissa, &before) or before & ROUND:
+        return None
+    if coefficient == 0 or <uint64_t>mantissa >= TEN[18] // coefficient or before + places > 18:
+        return None
+    return text_of(<uint64_t>mantissa * coefficient, before + places)

@@ -22,11 +22,14 @@ _CACHED_SIZES = 10_000
 class ContractBook:
     """A `Book` that takes contracts and gives base units: contracts × `contract_size`, exactly."""
 
-    __slots__ = ("_base_units", "_contract_size", "wire")
+    __slots__ = ("_base_units", "_coefficient", "_contract_size", "_places", "wire")
 
     def __init__(self, contract_size: Decimal) -> None:
         self.wire: Book = kernel.new_book()
         self._contract_size = contract_size
+        _, digits, exponent = contract_size.as_tuple()
+        self._coefficient = int("".join(map(str, digits)))
+        self._places = -exponent if isinstance(exponent, int) else -1
         self._base_units: dict[str, str] = {}
 
     def clear(self) -> None:
@@ -48,14 +51,17 @@ class ContractBook:
         return self._converted(self.wire.asks(depth))
 
     def top(self) -> tuple[Level | None, Level | None]:
-        bids, asks = self.bids(1), self.asks(1)
-        return (bids[0] if bids else None), (asks[0] if asks else None)
+        bid, ask = self.wire.top()
+        return self._level(bid), self._level(ask)
 
     def sizes(self) -> tuple[int, int]:
         return self.wire.sizes()
 
     def crossed(self) -> bool:
         return self.wire.crossed()
+
+    def _level(self, level: Level | None) -> Level | None:
+        return None if level is None else self._converted([level])[0]
 
     def _converted(self, levels: list[Level]) -> list[Level]:
         known = self._base_units
@@ -64,6 +70,9 @@ class ContractBook:
     def _convert(self, size: str) -> str:
         if len(self._base_units) >= _CACHED_SIZES:
             self._base_units.clear()
-        text = f"{_EXACT.multiply(Decimal(size), self._contract_size):f}"
+        text = (
+            kernel.multiplied(size, self._coefficient, self._places)
+            or f"{_EXACT.multiply(Decimal(size), self._contract_size):f}"
+        )
         self._base_units[size] = text
         return text
