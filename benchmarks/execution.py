@@ -1,8 +1,8 @@
-"""Opportunity → order submitted: the gate, re-pricing, and the journal's sync, on a real file.
+"""Opportunity → order submitted: the gate, re-pricing, and the journal's sync, on a real file; and a start on a long journal.
 
 Baselines run beside it: for the way with the journal, a bare SQLite transaction of one small row under synchronous=FULL (what
 any journal-first executor must pay at least once); for the way without, decoding one book frame of 20 levels, the least that
-happens before every decision.
+happens before every decision. A start on the sums kept beside the fills stands beside one that adds up every fill.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ from arbkube.resources.scalars import Duration
 from arbkube.risk.gates import RefusalReason
 from arbkube.risk.limits import Limits
 from arbkube.storage.executor import SqliteExecutorStore
+from arbkube.storage.folding import CHUNK
 
 START = 1_790_000_000_000_000_000
 STEP = 50_000_000
 ROUNDS = 300
+STARTS = 5
+FILLS = 10_000
 WARM = 20
 
 
@@ -47,12 +50,14 @@ def run() -> list[dict[str, Any]]:
         bench.assert_traded(ROUNDS + WARM)
         deciding = timed(bench.decide, after=bench.undecide)
         noting = timed(bench.note)
+        unfolded, folded = _starts(Path(folder) / "long.db")
     decoding = timed(_decode())
     sync, frame = "one bare synced SQLite transaction", "decoding a frame of 20 levels"
     return [
         *_rows("opportunity → order sent, journal included", whole, bare, sync, target=10_000.0),
         *_rows("opportunity → decision, journal excluded", deciding, decoding, frame),
         *_rows("a batch of 100 telemetry rows", noting, bare, sync, target=10_000.0),
+        *_rows(f"positions at a start after {FILLS} fills", folded, unfolded, "adding up every fill"),
     ]
 
 
@@ -64,7 +69,7 @@ def _rows(name: str, took: list[float], base: list[float], against: str, target:
             "unit": "µs",
             "baseline": round(quantile(base, share), 1),
             "against": against,
-            "ratio": round(quantile(took, share) / quantile(base, share), 2),
+            "ratio": float(f"{quantile(took, share) / quantile(base, share):.3g}"),
             "target": target if label == "p99" else None,
         }
         for label, share in (("p50", 0.5), ("p99", 0.99))
@@ -79,9 +84,7 @@ def timed(act: Callable[[], object], after: Callable[[], object] | None = None) 
     """Microseconds of each of `ROUNDS` runs, after a few that do not count."""
     took = []
     for _ in range(WARM + ROUNDS):
-        began = time.perf_counter_ns()
-        act()
-        took.append((time.perf_counter_ns() - began) / 1000)
+        took.append(_microseconds(act))
         if after is not None:
             after()
     return took[WARM:]
@@ -99,6 +102,37 @@ def _bare_commit(path: Path) -> Callable[[], object]:
         connection.execute("COMMIT")
 
     return commit
+
+
+def _starts(path: Path) -> tuple[list[float], list[float]]:
+    """Microseconds of reading a long journal's positions, before and after its sums were made."""
+    store = SqliteExecutorStore(path)
+    store.acquire_lease("bench", 10**9, START)
+    with store.database.transaction(durable=False) as connection:
+        connection.execute(
+            "INSERT INTO intents VALUES ('i', 'o', 'x', 's', 'r', 0, '[]', 'USDT', '0', 'Done', 'Filled', '', 0)"
+        )
+        connection.execute(
+            "INSERT INTO orders VALUES ('o', 'i', 0, 'Open', 'a', 'BTC-USDT', 'Buy', '1', '1', 0, 0, 'Filled', '1', '', '0')"
+        )
+        connection.executemany(
+            "INSERT INTO fills VALUES (?, ?, 'o', 'i', 'a', 'BTC-USDT', 'Buy', '100.01', '0.123', '0.01230123', 'USDT', ?)",
+            [(number, str(number), START + number) for number in range(1, FILLS + 1)],
+        )
+    before = [_microseconds(lambda: store.load(START)) for _ in range(STARTS)]
+    whole = store.load(START).positions
+    for _ in range(FILLS // CHUNK):
+        store.note(())
+    after = [_microseconds(lambda: store.load(START)) for _ in range(STARTS)]
+    assert store.load(START).positions == whole
+    store.close()
+    return before, after
+
+
+def _microseconds(act: Callable[[], object]) -> float:
+    began = time.perf_counter_ns()
+    act()
+    return (time.perf_counter_ns() - began) / 1000
 
 
 def _decode() -> Callable[[], object]:

@@ -43,8 +43,9 @@ from arbkube.execution.settling.settler import Settler
 from arbkube.execution.settling.situation import Situation
 from arbkube.market.frames import FrameBatch
 from arbkube.resources.kinds import HaltMode, LegOrder
-from arbkube.risk.accounts import Accounts, Pnl
-from arbkube.risk.gates import Gathered, RefusalReason, Repriced, first_refusal
+from arbkube.risk.accounts import Pnl
+from arbkube.risk.gates import RefusalReason, first_refusal
+from arbkube.risk.gathered import Gathered, Repriced
 from arbkube.risk.halting import state_lost
 from arbkube.risk.limits import Limits
 from arbkube.risk.money import exactly
@@ -61,6 +62,7 @@ class Engine:
         self.journal_writable = True
         """Told by the driver; an Open is refused while false."""
         self._situation = Situation(config)
+        self.accounts = self._situation.accounts
         self._books = Bookkeeper(self._situation)
         self._settler = Settler(self._situation, self._books)
         self._reserving = Reserving(self._situation, self._settler, reservations)
@@ -198,10 +200,6 @@ class Engine:
         """What is held, with the limits in force."""
         return self._situation.config
 
-    @property
-    def accounts(self) -> Accounts:
-        return self._situation.accounts
-
     def believe(self, believed: bool) -> None:
         """Whether the control server is believed just now."""
         self._situation.believed = believed
@@ -257,7 +255,7 @@ class Engine:
             now_ns=now_ns,
             opportunity=opportunity,
             control_believed=situation.believed,
-            halted=situation.halting.mode(leg.feed for leg in opportunity.legs) is not None,
+            halted=bool(situation.halting.active) and situation.halting.mode(leg.feed for leg in opportunity.legs) is not None,
             lease_valid=self.lease_valid,
             journal_writable=self.journal_writable,
             revision_known=revision_known,

@@ -14,7 +14,7 @@ from arbkube.detection.ladder import ZERO, Ladder, down, up
 from arbkube.detection.model import Leg, Opportunity
 from arbkube.market.book import Level
 from arbkube.market.instruments import Market, MarketKey, Side
-from arbkube.risk.gates import Repriced
+from arbkube.risk.gathered import Repriced
 from arbkube.risk.inventory import fee_from_base
 from arbkube.risk.marks import LatestBooks, Marks
 

@@ -10,12 +10,16 @@ ask): changing the unit forgives no loss.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
 from arbkube.risk.accounts import Accounts
+
+_DAY_NS = 86_400_000_000_000
+_FIRST_DAY = date(1970, 1, 1).toordinal()
 
 
 class RiskDay(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +32,7 @@ class RiskDay(msgspec.Struct, frozen=True, kw_only=True):
 
 def rolled(current: RiskDay | None, accounts: Accounts, now_ns: int, max_age_ns: int) -> RiskDay | None:
     """The day that is to be held from now on, as soon as all can be valued freshly; None while `current` stays."""
-    day = datetime.fromtimestamp(now_ns // 10**9, UTC).date().isoformat()
+    day = _day(now_ns // _DAY_NS)
     unit = accounts.marks.profit_asset
     if current is not None and current.day >= day:
         if current.profit_asset == unit:
@@ -45,3 +49,9 @@ def lost(current: RiskDay | None, accounts: Accounts, now_ns: int, max_age_ns: i
         return None
     arb = accounts.pnl(now_ns, max_age_ns).arb
     return None if arb is None else current.start - arb
+
+
+@lru_cache(maxsize=2)
+def _day(number: int) -> str:
+    """The UTC day so many days after the first of 1970, as `2026-09-21`. Asked before every decision, so remembered."""
+    return date.fromordinal(_FIRST_DAY + number).isoformat()

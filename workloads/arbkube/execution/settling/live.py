@@ -79,9 +79,19 @@ class Live:
 
     def next_order(self, leg: int, purpose: Purpose, side: Side, quantity: Decimal, limit_price: Decimal, now_ns: int) -> Order:
         """An order for one leg, of the attempt that comes next."""
+        return self._order(leg, purpose, self.attempts(leg, purpose), side, quantity, limit_price, now_ns)
+
+    def opening(self, leg: int, quantity: Decimal, now_ns: int) -> Order:
+        """The Open of one leg, of which there is one, at the leg's own limit."""
+        planned = self.intent.legs[leg]
+        return self._order(leg, Purpose.OPEN, 0, planned.side, quantity, planned.limit_price, now_ns)
+
+    def _order(
+        self, leg: int, purpose: Purpose, attempt: int, side: Side, quantity: Decimal, limit_price: Decimal, now_ns: int
+    ) -> Order:
         planned = self.intent.legs[leg]
         return Order(
-            id=order_id(self.intent.id, leg, purpose, self.attempts(leg, purpose)),
+            id=order_id(self.intent.id, leg, purpose, attempt),
             intent_id=self.intent.id,
             leg=leg,
             purpose=purpose,
@@ -94,11 +104,6 @@ class Live:
             deadline_ns=now_ns + self.rules.order_lifetime_ns,
             state=OrderState.JOURNALED,
         )
-
-    def opening(self, leg: int, quantity: Decimal, now_ns: int) -> Order:
-        """The Open of one leg at the leg's own limit."""
-        planned = self.intent.legs[leg]
-        return self.next_order(leg, Purpose.OPEN, planned.side, quantity, planned.limit_price, now_ns)
 
 
 def worst_price(market: Market, price: Decimal, side: Side, max_loss: Decimal) -> Decimal:
