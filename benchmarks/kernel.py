@@ -15,6 +15,7 @@ from typing import Any
 
 from arbkube import kernel
 from arbkube.detection.books import Book, Feed
+from arbkube.detection.cycles.bound import walk
 from arbkube.detection.cycles.rings import Graph
 from arbkube.kernel import Form
 from benchmarks.books import Case, _cases, _feed, _session
@@ -43,6 +44,7 @@ def _rows() -> Iterator[dict[str, Any]]:
     for case in _cases():
         yield _row(case)
     yield _cycles()
+    yield _walk()
 
 
 def _row(case: Case) -> dict[str, Any]:
@@ -135,4 +137,45 @@ def _cycles() -> dict[str, Any]:
         "ratio": round(compiled / pure, 4),
         "target": 2.5,
         "note": f"{pure / compiled:.1f} times as fast; {graphs[Form.COMPILED].rings} cycles, {touched} touched",
+    }
+
+
+LEVELS = 20
+
+
+class _Floats:
+    """A leg of a cycle whose every level is worth taking."""
+
+    def __init__(self, random: Random) -> None:
+        self.depth = [0.0]
+        for _ in range(LEVELS):
+            self.depth.append(self.depth[-1] + random.uniform(0.1, 10.0))
+        self.pay_rate = [1.0 + level * 1e-4 for level in range(LEVELS)]
+        self.get_rate = [1.2 - level * 1e-4 for level in range(LEVELS)]
+        self.pay_at = self.values = self.pay_rate
+        self.locks = None
+
+
+def _walk() -> dict[str, Any]:
+    """The ladders of four legs, taken together to where one of them ends."""
+    random = Random(1)
+    links: Any = [_Floats(random) for _ in range(4)]
+    took: dict[Form, list[float]] = {form: [] for form in Form}
+    found = walk(links, 0.0, 1e9)
+    for _ in range(PASSES):
+        for form in Form:
+            kernel.form = form
+            began = time.process_time()
+            for _ in range(LOOKS):
+                walk(links, 0.0, 1e9)
+            took[form].append((time.process_time() - began) / LOOKS)
+    compiled, pure = (statistics.median(took[form]) for form in (Form.COMPILED, Form.PURE))
+    return {
+        "name": "ladders of four legs walked at once",
+        "value": round(compiled * 1e6, 3),
+        "unit": "µs/walk",
+        "baseline": round(pure * 1e6, 2),
+        "against": "pure form",
+        "ratio": round(compiled / pure, 4),
+        "note": f"{pure / compiled:.1f} times as fast; {len(found.profit) if found else 0} points of {4 * LEVELS} levels",
     }

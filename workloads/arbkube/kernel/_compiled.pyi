@@ -1,6 +1,7 @@
 from collections.abc import Mapping, Sequence
 from typing import final
 
+from arbkube.detection.cycles.links import Floats
 from arbkube.detection.cycles.scores import Glance, Others
 from arbkube.market.book import Book, Level
 from arbkube.market.verified import BookCounts, VerifiedBook
@@ -54,6 +55,10 @@ class RingScores:
     def __init__(self, through: Sequence[Sequence[Others]]) -> None: ...
     def weigh(self, hop: int, weight: float, /) -> None: ...
     def glance(self, hop: int, threshold: float, record: float, /) -> Glance: ...
+
+def walk(
+    links: list[Floats], enter: float, max_notional: float, slack: float, /
+) -> tuple[list[float], list[list[float]]] | None: ...
 
 class Scanner:
     @property

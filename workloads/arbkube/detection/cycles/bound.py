@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import NamedTuple
 
+from arbkube import kernel
 from arbkube.detection.cycles.links import Floats
 
 _SLACK = 1e-9
@@ -35,6 +36,16 @@ def walk(links: list[Floats], enter: float, max_notional: float) -> Bound | None
 
     `max_notional` and profit are in the start asset. None where nothing can be gained.
     """
+    if kernel.form is kernel.Form.PURE:
+        return pure_walk(links, enter, max_notional)
+    from arbkube.kernel import _compiled
+
+    found = _compiled.walk(links, enter, max_notional, _SLACK)
+    return None if found is None else Bound(*found)
+
+
+def pure_walk(links: list[Floats], enter: float, max_notional: float) -> Bound | None:
+    """The pure form of `walk`."""
     legs = range(len(links))
     levels = [0 for _ in legs]
     left = [link.depth[1] for link in links]
