@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from arbkube.control.halts import PERSON, Clear
 from arbkube.control.protocol import (
     DropDocument,
     DropRevision,
@@ -282,3 +283,25 @@ async def test_writers_of_one_term_lose_no_update(shared: ControlServer) -> None
     assert (held.order.serial, held.run.digest) == (50, f"by {dict(accepted)[50]}")
     for writer in writers:
         await writer.close()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.sampled_from(["append", "append", "flush", "look"]), max_size=12))
+def test_a_writer_that_asks_for_what_is_new_sees_the_whole_log(shared: ControlServer, steps: list[str]) -> None:
+    async def body() -> None:
+        shared.admin.flushall()
+        writer, ids = shared.writer(), count()
+        for step in [*steps, "look"]:
+            if step == "append":
+                number = next(ids)
+                clear = Clear(id=f"c{number}", halt="h", owner=PERSON, at_ns=number)
+                await writer.append([clear])
+            elif step == "flush":
+                shared.admin.flushall()
+            else:
+                fresh = shared.writer()
+                assert (await writer.look()).halts == (await fresh.look()).halts
+                await fresh.close()
+        await writer.close()
+
+    asyncio.run(body())

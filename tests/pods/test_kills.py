@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from arbkube.simulator.listings import listing
-from tests.cli.running import QUICKSTART, Up, eventually, rows
+from tests.cli.running import QUICKSTART, Up, arb, eventually, rows
 
 STRATEGIES = ("cross", "triangle")
 OPEN = ("Journaled", "Sent", "Unknown")
@@ -35,6 +35,7 @@ def troubled(folder: Path) -> Path:
     for file in QUICKSTART.glob("*.yaml"):
         # Pairs of different quotes move inventory between them: over hundreds of trades that meets the position limit.
         text = file.read_text().replace('maxPosition: "2000"', 'maxPosition: "40000"').replace('"5000"', '"40000"')
+        text = text.replace('maxDailyLoss: "', 'maxDailyLoss: "1000')
         (made / file.name).write_text(text.replace("latency: 20ms", trouble))
     return made
 
@@ -66,6 +67,18 @@ def campaign(up: Up, *, kills: int, seed: int, pause_s: tuple[float, float]) -> 
             os.kill(running[name], signal.SIGKILL)
             killed[name] += 1
     return killed
+
+
+def unsettled(journal: Path) -> list[sqlite3.Row]:
+    return rows(journal, "SELECT id FROM intents WHERE state NOT IN ('Done', 'Stuck')")
+
+
+def resume_what_is_stuck(up: Up) -> None:
+    """Clear, as a person who has looked would, the halts of intents that could not be unwound; there is no other halt."""
+    for halt in up.status()["configuration"]["halts"]:
+        assert halt["reason"] == "StuckIntent", halt
+        assert rows(up.journal(halt["subject"]), "SELECT id FROM intents WHERE state = 'Stuck'")
+        assert arb("resume", halt["id"], "--state", up.state).returncode == 0
 
 
 def check(journal: Path) -> Counter[str]:
@@ -124,8 +137,13 @@ def run(folder: Path, *, kills: int, seed: int, pause_s: tuple[float, float]) ->
         up.wait_ready()
         killed = campaign(up, kills=kills, seed=seed, pause_s=pause_s)
         up.wait_ready(90)
+        resume_what_is_stuck(up)
         before = {name: up.trades(name) for name in STRATEGIES}
         eventually(lambda: up.trades("cross") > before["cross"], "it trades again", 60)
+        halted = arb("halt", "--state", up.state)
+        assert halted.returncode == 0, halted.stderr
+        # An unwind may wait for its price: as long as its patience lasts, and then it is Stuck.
+        eventually(lambda: not any(unsettled(up.journal(name)) for name in STRATEGIES), "everything settled", 90)
         report = up.stop()
     outcomes: Counter[str] = Counter()
     for name in STRATEGIES:

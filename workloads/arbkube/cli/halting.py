@@ -122,8 +122,7 @@ async def _until(writer: ControlWriter, covered: Sequence[str], holds: Callable[
     """Acks of those of `covered` that hold what is asked, as soon as all do or patience ends."""
     deadline = time.monotonic() + _PATIENCE_S
     while True:
-        acks = (await writer.look()).acks
-        agreed = {pod: ack for pod, ack in acks.items() if pod in covered and holds(ack)}
+        agreed = {pod: ack for pod, ack in (await writer.acks(covered)).items() if holds(ack)}
         remaining = deadline - time.monotonic()
         if len(agreed) == len(covered) or remaining <= 0:
             return agreed

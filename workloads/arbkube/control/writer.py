@@ -92,13 +92,23 @@ class ControlWriter:
     def __init__(self, url: str, *, credentials: Path, user: str) -> None:
         self._client = connect(url, credentials=credentials, user=user)
         self._listener: PubSub | None = None
+        self._log: tuple[Entry, ...] = ()
+        """The log of halts as it was last seen, which only grows while server and epoch stay the same."""
+        self._last = b""
+        self._identity: tuple[bytes, bytes | None] | None = None
 
     async def look(self) -> ServerView:
         """Everything, in one step. Raises msgspec.MsgspecError for what no release of this kind wrote."""
-        prefixes = (HEAD_PREFIX, LIMITS_PREFIX, ACK_PREFIX, REVISION_PREFIX)
-        async with asyncio.timeout(_PATIENCE_S):
-            answer: list[Any] = await self._client.eval_ro(_LOOK, 0, TERM_KEY, EPOCH_KEY, HALTS_KEY, *prefixes, CAPACITIES_KEY)
-        run_id, term, epoch, halts, heads, limits, acks, revisions, capacities = answer
+        first = max(0, len(self._log) - 1)
+        answer = await self._look(first)
+        identity, halts = (answer[0], answer[2]), answer[3]
+        if first and (identity != self._identity or halts[:1] != [self._last]):
+            first = 0
+            answer = await self._look(first)
+            identity, halts = (answer[0], answer[2]), answer[3]
+        run_id, term, epoch, _, heads, limits, acks, revisions, capacities = answer
+        self._log = (*self._log[:first], *map(decode_entry, halts))
+        self._identity, self._last = identity, halts[-1] if halts else b""
         return ServerView(
             run_id=run_id.decode(),
             term=int(term or 0),
@@ -107,9 +117,17 @@ class ControlWriter:
             limits={name: _limits.decode(value) for name, value in _pairs(limits)},
             revisions={name: {order_of_field(field.decode()) for field in fields} for name, fields in _pairs(revisions)},
             acks={name: _ack.decode(value) for name, value in _pairs(acks)},
-            halts=tuple(map(decode_entry, halts)),
+            halts=self._log,
             capacities=None if capacities is None else msgspec.json.decode(capacities, type=Capacities),
         )
+
+    async def acks(self, pods: Sequence[str]) -> dict[str, Ack]:
+        """What each of `pods` said last, where that has not run out: all that somebody who waits for them need ask."""
+        if not pods:
+            return {}
+        async with asyncio.timeout(_PATIENCE_S):
+            found = await self._client.mget([ACK_PREFIX + pod for pod in pods])
+        return {pod: _ack.decode(value) for pod, value in zip(pods, found, strict=True) if value is not None}
 
     async def write(self, term: int, writes: Sequence[Write]) -> None:
         """Do all of `writes` in order, or none. Raises Superseded; Refused, which is a RedisError."""
@@ -163,6 +181,12 @@ class ControlWriter:
         """Let go of all connections."""
         await self._stop_listening()
         await self._client.aclose()
+
+    async def _look(self, first: int) -> list[Any]:
+        names = (TERM_KEY, EPOCH_KEY, HALTS_KEY, HEAD_PREFIX, LIMITS_PREFIX, ACK_PREFIX, REVISION_PREFIX, CAPACITIES_KEY)
+        async with asyncio.timeout(_PATIENCE_S):
+            answer: list[Any] = await self._client.eval_ro(_LOOK, 0, *names, first)
+        return answer
 
     async def _stop_listening(self) -> None:
         if self._listener is not None:
