@@ -20,6 +20,17 @@ ON_THE_NODE = ("kubeadm", "kubectl", "kubelet")
 IN_IMAGES = ("coredns", "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler")
 _MADE_FROM = tuple(HERE / name for name in ("node", "node.Dockerfile", "node.py", "pause.go"))
 _PROVISIONER = "local-path-provisioner"
+_COMPONENT = """{below}
+COPY {command} /usr/local/bin/{command}
+ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+ENTRYPOINT ["/usr/local/bin/{command}"]
+"""
+_BELOW_KUBE_PROXY = """FROM {base}
+# The one that needs more than itself: it writes its rules through these commands.
+RUN apt-get update -q \\
+ && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends conntrack iptables kmod nftables \\
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*"""
+_AS_BUILT = ("--change", 'ENTRYPOINT ["/usr/local/bin/entrypoint"]', "--change", "CMD []")
 _IMPORT = """
 containerd >/dev/null 2>&1 & server=$!
 until ctr version >/dev/null 2>&1; do sleep 0.1; done
@@ -42,20 +53,7 @@ def image(engine: Engine) -> str:
 
 
 def _build(name: str, base: str, built: dict[str, Path], directory: Path, engine: Engine) -> None:
-    wanted = run(built["kubeadm"], "config", "images", "list", "--kubernetes-version", tools.version("kubeadm")).split()
-    inside = {reference.rpartition("/")[2].partition(":")[0]: reference for reference in wanted}
-    inside |= {_PROVISIONER: f"localhost/{_PROVISIONER}:node", "debian": "localhost/debian:node"}
-    run("docker", "tag", base, inside["debian"], env=engine)
-    pause = directory / "pause"
-    run(
-        "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", pause, HERE / "pause.go", env={"CGO_ENABLED": "0", "GOFLAGS": ""}
-    )
-    for command, path in {**{c: built[c] for c in (*IN_IMAGES, _PROVISIONER)}, "pause": pause}.items():
-        context = directory / f"image-{command}"
-        context.mkdir()
-        shutil.copy2(path, context / command)
-        (context / "Dockerfile").write_text(_dockerfile(command, base))
-        build(inside[command], context / "Dockerfile", context, engine, {})
+    inside = _images(base, built, directory, engine)
     packed = directory / "images.tar"
     run("docker", "save", "--output", packed, *inside.values(), env=engine)
 
@@ -65,40 +63,35 @@ def _build(name: str, base: str, built: dict[str, Path], directory: Path, engine
     (context / "bin").mkdir()
     for command in ON_THE_NODE:
         shutil.copy2(built[command], context / "bin")
-    build(f"{name}-empty", HERE / "node.Dockerfile", context, engine, {"DEBIAN": base})
-    container = run(
-        *("docker", "create", "--privileged", "--volume", f"{packed}:/images.tar:ro", "--entrypoint", "/bin/bash"),
-        *(f"{name}-empty", "-euc", _IMPORT),
-        env=engine,
-    ).strip()
+    empty = f"{name}-empty"
+    build(empty, HERE / "node.Dockerfile", context, engine, {"DEBIAN": base})
+    create = ("docker", "create", "--privileged", "--volume", f"{packed}:/images.tar:ro", "--entrypoint", "/bin/bash")
+    container = run(*create, empty, "-euc", _IMPORT, env=engine).strip()
     try:
         run("docker", "start", "--attach", container, env=engine)
-        run(
-            "docker",
-            "commit",
-            "--change",
-            'ENTRYPOINT ["/usr/local/bin/entrypoint"]',
-            "--change",
-            "CMD []",
-            container,
-            name,
-            env=engine,
-        )
+        run("docker", "commit", *_AS_BUILT, container, name, env=engine)
     finally:
         run("docker", "rm", "--force", "--volumes", container, env=engine)
-        run("docker", "rmi", "--force", f"{name}-empty", *inside.values(), env=engine)
+        run("docker", "rmi", "--force", empty, *inside.values(), env=engine)
 
 
-def _dockerfile(command: str, base: str) -> str:
-    lines = ["FROM scratch", f"COPY {command} /usr/local/bin/{command}", "ENV PATH=/usr/local/bin"]
-    if command == "kube-proxy":
-        # The one that needs more than itself: it writes its rules through these commands.
-        install = (
-            "DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends conntrack iptables kmod nftables"
-        )
-        lines[0] = f"FROM {base}\nRUN apt-get update -q && {install} && rm -rf /var/lib/apt/lists/* /var/cache/apt/*"
-        lines[2] = "ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return "\n".join([*lines, f'ENTRYPOINT ["/usr/local/bin/{command}"]']) + "\n"
+def _images(base: str, built: dict[str, Path], directory: Path, engine: Engine) -> dict[str, str]:
+    """Build the images that run on the nodes; their names by what is in them."""
+    wanted = run(built["kubeadm"], "config", "images", "list", "--kubernetes-version", tools.version("kubeadm")).split()
+    images = {reference.rpartition("/")[2].partition(":")[0]: reference for reference in wanted}
+    images |= {_PROVISIONER: f"localhost/{_PROVISIONER}:node", "debian": "localhost/debian:node"}
+    run("docker", "tag", base, images["debian"], env=engine)
+    pause = directory / "pause"
+    plain = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOCACHE": str(directory / "cache")}
+    run("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", pause, HERE / "pause.go", env=plain)
+    for command, path in {**{c: built[c] for c in (*IN_IMAGES, _PROVISIONER)}, "pause": pause}.items():
+        context = directory / f"image-{command}"
+        context.mkdir()
+        shutil.copy2(path, context / command)
+        below = _BELOW_KUBE_PROXY.format(base=base) if command == "kube-proxy" else "FROM scratch"
+        (context / "Dockerfile").write_text(_COMPONENT.format(below=below, command=command))
+        build(images[command], context / "Dockerfile", context, engine, {})
+    return images
 
 
 def _fill_in(node: Path, pause: str) -> None:
