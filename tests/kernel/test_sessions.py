@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from arbkube.kernel import Form
-from arbkube.market.instruments import MarketType
+from arbkube.market.instruments import Instrument, MarketType
 from arbkube.resources.kinds import Channel
 from arbkube.venues.recording import EventKind, Recording
 from arbkube.venues.registry import adapter
@@ -65,7 +66,7 @@ class Lockstep(Campaign):
 
 
 @pytest.mark.parametrize("name", VENUES)
-@pytest.mark.parametrize(("rate", "frames", "taken"), [(0.003, 600, 150), (0.2, 900, 30)])
+@pytest.mark.parametrize(("rate", "frames", "taken"), [(0.003, 500, 130), (0.2, 500, 15)])
 def test_spoiled_frames_leave_both_alike(name: str, rate: float, frames: int, taken: int, recordings: Path) -> None:
     both = Lockstep(VENUES[name](recordings, 7), seed=23, rate=rate)
     both.deliver(frames)
@@ -108,7 +109,7 @@ def test_every_recording_of_binance_leaves_both_alike(market: MarketType, record
         if kind is EventKind.FETCHED:
             session.fetched(symbol, data, ns)
         elif kind is EventKind.RECEIVED:
-            if number % 16:  # comparing takes longer than working
+            if number % 64:  # comparing takes longer than working
                 session.compiled.received(data, ns)
                 session.pure.received(data, ns)
             else:
@@ -116,6 +117,31 @@ def test_every_recording_of_binance_leaves_both_alike(market: MarketType, record
     assert all(book.withheld is None for book in session.books.values())
     assert scanner.passed < 20
     assert scanner.taken > 100_000 if market is USDM else 60_000
+
+
+def test_the_recording_of_okx_leaves_both_alike(recordings: Path) -> None:
+    """Proven by the checksum, as in that year; the other channels' frames among it."""
+    served = adapter("okx", SPOT)
+    rules = Instrument(
+        venue="okx",
+        market=SPOT,
+        symbol="BTC-USDT",
+        native="BTC-USDT",
+        base="BTC",
+        quote="USDT",
+        tick=Decimal("0.1"),
+        lot=Decimal("0.00000001"),
+        min_quantity=Decimal("0.00001"),
+        min_notional=Decimal(0),
+    )
+    options = SessionOptions(endpoint=served.endpoint, depth=20, channels=frozenset(Channel))
+    session = in_both(lambda: served.session([rules], options, Random(1)))
+    session.opened(NOW)
+    for event in Recording(recordings / "okx" / "books.ws.txt").events():
+        if event.kind is EventKind.RECEIVED:
+            session.received(event.data, event.ns)
+    assert session.books["BTC-USDT"].withheld is None
+    assert session.compiled._scan.__self__.taken > 50
 
 
 def binance_verified(market: MarketType) -> Any:
@@ -174,7 +200,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=70)
 @given(market=st.sampled_from([SPOT, USDM]), steps=steps)
 def test_any_course_of_diffs_and_tops_leaves_both_alike(market: MarketType, steps: list[Any]) -> None:
     session = binance_verified(market)
@@ -213,7 +239,7 @@ EDIT = st.tuples(st.integers(0, 400), st.sampled_from([*b'"\\,:{}[]0129.-eEuUbBs
 """Where, which byte, and whether it overwrites, goes in between, or nothing takes the place."""
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(frame=st.sampled_from(WHOLE), edits=st.lists(EDIT, max_size=3), cut=st.one_of(st.none(), st.integers(0, 400)))
 @pytest.mark.parametrize("market", [SPOT, USDM])
 def test_a_frame_with_any_bytes_changed_is_judged_alike(market: MarketType, frame: bytes, edits: Any, cut: int | None) -> None:
@@ -249,7 +275,7 @@ FRACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(time=TIMES, fraction=FRACTIONS, zone=st.sampled_from(["Z", "Z", "Z", "z", "+00:00", "-01:00", ""]))
 @example(time="2026-09-21T14:15:48", fraction=".5", zone="Z")
 @example(time="2024-02-29T23:59:59", fraction=".9999995", zone="Z")
