@@ -73,7 +73,14 @@ class World:
 
     def total(self) -> Decimal:
         granted = self.server.held(X)
-        return sum((max(self.executors[name].claim(), X.amount(granted.get(name, 0))) for name in self.planned), ZERO)
+        return sum((max(self.executors[name].claim(), self._said(name, granted)) for name in self.planned), ZERO)
+
+    def _said(self, name: str, granted: dict[str, int]) -> Decimal:
+        """What the server holds for it, or will when its declaration arrives: it was true when it was sent."""
+        if name in granted:
+            return X.amount(granted[name])
+        declared = [request.asks[X].used for request in self.executors[name].sent if request.epoch == self.epoch]
+        return X.amount(max(declared, default=0))
 
     def check(self) -> None:
         total = self.total()
