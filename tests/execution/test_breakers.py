@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from arbkube.control.freshness import KnownEpoch
 from arbkube.control.halts import PERSON, Clear, Entry, Halt, HaltReason, Level
@@ -83,9 +84,9 @@ def test_it_trips_without_any_opportunity():
 def test_it_trips_when_the_limit_is_tightened_and_a_loosened_one_lifts_nothing():
     world = fresh(limits=Limits(max_daily_loss=Decimal(100)))
     lose(world, 50)
-    world.outcomes += world.driver.limit(LOSS, world.now_ns)
+    world.outcomes += world.driver.reconfigure(replace(world.engine.config, limits=LOSS), world.now_ns)
     assert len(raised(world)) == 1
-    world.outcomes += world.driver.limit(Limits(), world.now_ns)
+    world.outcomes += world.driver.reconfigure(replace(world.engine.config, limits=Limits()), world.now_ns)
     assert len(world.driver.halts) == 1
 
 

@@ -111,10 +111,10 @@ def test_what_the_left_revision_decides_is_held_to_the_stricter_limits():
 def test_limits_change_alone_at_once_and_in_both_directions():
     world = fresh()
     tight = replace(world.config.limits, max_notional=Decimal(290))
-    world.outcomes += world.driver.limit(tight, world.now_ns)
+    change(world, replace(world.config, limits=tight))
     world.take(BUY, SELL)
     assert world.reasons() == ["MaxNotional"]
-    world.outcomes += world.driver.limit(world.config.limits, world.now_ns)
+    change(world, world.config)
     world.take(BUY, SELL, name="again")
     assert world.reasons() == ["MaxNotional"]
     assert world.engine.revision == "r1"
@@ -125,7 +125,9 @@ def test_a_tighter_max_loss_holds_for_what_unwinds_already():
     world.take(BUY, SELL)
     world.book("a", bids=(("99.00", "0.5"),), asks=(("99.90", "9"),))
     world.book("b", bids=(("101.00", "1"),), asks=(("101.10", "5"),))
-    world.outcomes += world.driver.limit(replace(world.config.limits, max_loss=Bps("10bps")), world.now_ns)
+    world.outcomes += world.driver.reconfigure(
+        replace(world.engine.config, limits=replace(world.config.limits, max_loss=Bps("10bps"))), world.now_ns
+    )
     world.run(100 * MS)
     assert world.rows("SELECT DISTINCT limit_price FROM orders WHERE purpose = 'Unwind'") == []  # 99.00 is too low now
     world.book("a", bids=(("99.85", "9"),), asks=(("99.90", "9"),))
@@ -135,7 +137,9 @@ def test_a_tighter_max_loss_holds_for_what_unwinds_already():
 def test_a_tighter_expiry_refuses_what_was_young_enough():
     world = fresh()
     chance = opportunity(world.now_ns - 200 * MS, BUY, SELL)
-    world.outcomes += world.driver.limit(replace(world.config.limits, expire_after=Duration("100ms")), world.now_ns)
+    world.outcomes += world.driver.reconfigure(
+        replace(world.engine.config, limits=replace(world.config.limits, expire_after=Duration("100ms"))), world.now_ns
+    )
     world.outcomes += world.driver.on_opportunity(chance, world.now_ns)
     assert world.reasons() == ["Expired"]
 
@@ -266,7 +270,9 @@ class Rollouts(RuleBasedStateMachine):
     @rule(tight=st.booleans())
     def limits(self, tight):
         limits = replace(self.world.engine.config.limits, max_notional=Decimal(50) if tight else None)
-        self.world.outcomes += self.world.driver.limit(limits, self.world.now_ns)
+        self.world.outcomes += self.world.driver.reconfigure(
+            replace(self.world.engine.config, limits=limits), self.world.now_ns
+        )
 
     @rule(number=st.integers(0, 12), quantity=st.integers(50, 4000), name=st.integers(0, 3))
     def chance(self, number, quantity, name):

@@ -44,7 +44,6 @@ from arbkube.execution.protocols import (
 from arbkube.execution.settling.settler import REMEMBER_NS
 from arbkube.market.frames import FrameBatch
 from arbkube.risk.gates import RefusalReason
-from arbkube.risk.limits import Limits
 
 RETRY_NS = 500_000_000
 LEASE_TTL_NS = 5_000_000_000
@@ -124,18 +123,12 @@ class Driver:
         return self._perform(self._engine.on_epoch(epoch, now_ns), now_ns)
 
     def reconfigure(self, config: ExecutorConfig, now_ns: int) -> list[Outcome]:
-        """Decide under another configuration, or other markets, from now on; what is under way goes on under its own.
+        """Decide under another configuration, or other limits or markets, from now on; what is under way goes on under its own.
 
         Raises ValueError, with nothing changed, where a field differs that takes a restart.
         """
         effects = self._engine.reconfigure(config, now_ns)
         self._broker.reconfigure(config)
-        return self._perform(effects, now_ns)
-
-    def limit(self, limits: Limits, now_ns: int) -> list[Outcome]:
-        """Hold other limits from now on, for everything."""
-        effects = self._engine.limit(limits, now_ns)
-        self._broker.reconfigure(self._engine.config)
         return self._perform(effects, now_ns)
 
     @property

@@ -99,11 +99,6 @@ class Engine:
         events = (self._event(EventKind.CONFIGURED, f"{before} → {self.revision}", now_ns),) if before != self.revision else ()
         return [*([Record(events=events)] if events else []), *self._present(now_ns)]
 
-    def limit(self, limits: Limits, now_ns: int) -> list[Effect]:
-        """Hold other limits from now on, for everything."""
-        self._situation.limit(limits)
-        return self._present(now_ns)
-
     @exactly
     def on_halts(self, entries: Iterable[Entry], now_ns: int) -> list[Effect]:
         """Take entries of the log in: what they halt or clear is so when this returns."""
