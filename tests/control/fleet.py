@@ -17,8 +17,8 @@ from arbkube.control.controller import Controller, DocumentStatus
 from arbkube.control.credentials import make_credentials, password_digest
 from arbkube.control.follower import Follower, Problem
 from arbkube.control.link import ControlLink, Snapshot
-from arbkube.control.protocol import Ack, Health, LimitsRecord, Revision
-from arbkube.control.rollout.inputs import PodSeen
+from arbkube.control.protocol import DOCUMENT_VERSIONS, Ack, Health, LimitsRecord, Revision
+from arbkube.control.rollout.inputs import RENDERERS, PodSeen, Renderer
 from arbkube.control.store import FileStateStore
 from arbkube.control.writer import ControlWriter
 from arbkube.plan.documents import StrategyDocument, decode_document, decode_limits
@@ -75,6 +75,8 @@ class Pod:
         self.health = Health(attempts=100, data_age_ns=0)
         self.health_under: dict[str, Health] = {}
         """What the counters become under a profit asset."""
+        self.versions = DOCUMENT_VERSIONS
+        """Of documents, that it says it reads."""
         self.limits: LimitsRecord | None = None
         self.document: StrategyDocument | None = None
         self.follower = Follower(pod=name, workload=workload.name, shape=workload.shape)
@@ -142,6 +144,7 @@ class Pod:
             reason=problem.reason if problem else "",
             path=problem.path if problem else "",
             limits=self.limits.order if self.limits else None,
+            versions=self.versions,
             health=self.health,
         )
         news, self._said = ack != self._said, ack
@@ -179,10 +182,10 @@ class Fleet:
             rules = _split(words[2])
             self.server.client.execute_command("ACL", "SETUSER", words[1], "reset", *rules)
 
-    def control(self) -> Controller:
+    def control(self, *, renderers: Mapping[int, Renderer] = RENDERERS) -> Controller:
         """Start a writer."""
         self._writer = ControlWriter(self.url, credentials=self.credentials, user=User.OPERATOR)
-        self.controller = Controller(self._writer, FileStateStore(self.state))
+        self.controller = Controller(self._writer, FileStateStore(self.state), renderers=renderers)
         self._running = asyncio.create_task(self.controller.run())
         self.observe()
         return self.controller

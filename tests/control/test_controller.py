@@ -14,6 +14,7 @@ from arbkube.control.protocol import Health
 from arbkube.control.rollout.table import Phase, Reason
 from arbkube.control.store import FileStateStore, StateTakenError, StateUnreadableError
 from arbkube.control.writer import ControlWriter, Superseded
+from arbkube.plan.documents import encode_document
 from arbkube.resources.kinds import HaltMode
 from arbkube.resources.scalars import Bps
 from tests.conftest import Valkey
@@ -273,3 +274,27 @@ async def test_a_state_that_cannot_be_read_is_named_and_left_alone(valkey: Valke
 async def test_the_state_is_its_owners_alone(f: Fleet) -> None:
     await begin(f)
     assert f.state.stat().st_mode & 0o777 == 0o600
+
+
+async def test_an_upgraded_writer_makes_no_new_revision_and_writes_what_every_pod_reads(f: Fleet) -> None:
+    before = await begin(f)
+    await f.abandon()
+    f.control(renderers={1: encode_document, 2: lambda document: encode_document(document) + b" "})
+    f.controller.want(plan_of(strategy()))
+    assert (await f.until(synced)).run == before.run
+    f.controller.want(plan_of(strategy("EUR")))
+    await f.until(synced)
+    assert {revision.version for revision in f.controller.revisions(DOC)} == {1}
+
+
+async def test_without_a_version_that_all_read_nothing_is_offered(f: Fleet) -> None:
+    before = await begin(f)
+    f.pods["detector-cross"].versions = (7,)
+    await asyncio.sleep(0.5)
+    f.controller.want(plan_of(strategy("EUR")))
+    status = await f.until(lambda status: status.phase is Phase.STALLED)
+    assert status.reason is Reason.NO_COMMON_VERSION
+    assert "detector-cross reads 7" in status.detail
+    assert {pod.follower.running for pod in f.pods.values()} == {before.run}
+    f.pods["detector-cross"].versions = (1,)
+    await f.until(synced)
