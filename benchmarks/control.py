@@ -47,10 +47,12 @@ from arbkube.control.protocol import (
 from arbkube.control.writer import ControlWriter
 from arbkube.resources.kinds import HaltMode
 from benchmarks._control import DOCUMENT
+from benchmarks._latency import latency_rows
 
 PODS = 10
 TRIALS = 200
 HALT_TARGET_MS, EDIT_TARGET_MS = 100.0, 1000.0
+AGAINST = "bare PUBLISH to 10 and back"
 CONTENT = msgspec.json.encode({"a document of a strategy": "x" * 4000})
 
 
@@ -92,29 +94,18 @@ async def _measure(bus: Server, control: Server, credentials: Path) -> list[dict
         halts = await _halts(person)
         full = await _fullness(bus.url, credentials)
     return [
-        *_rows("halt → last of 10 executors", halts, quiet, HALT_TARGET_MS, f"bus {full:.0%} full, 2000 frames/s"),
-        *_rows("edit → last of 10 pods", edits, quiet, EDIT_TARGET_MS, "prepare and commit"),
+        *latency_rows(
+            "halt → last of 10 executors",
+            halts,
+            quiet,
+            against=AGAINST,
+            target_ms=HALT_TARGET_MS,
+            note=f"bus {full:.0%} full, 2000 frames/s",
+        ),
+        *latency_rows(
+            "edit → last of 10 pods", edits, quiet, against=AGAINST, target_ms=EDIT_TARGET_MS, note="prepare and commit"
+        ),
     ]
-
-
-def _rows(name: str, took: list[float], base: list[float], target: float, note: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": f"{name}, {label}",
-            "value": round(_quantile(took, share), 2),
-            "unit": "ms",
-            "baseline": round(_quantile(base, share), 2),
-            "against": "bare PUBLISH to 10 and back",
-            "ratio": round(_quantile(took, share) / _quantile(base, share), 2),
-            "target": target if label == "p99" else None,
-            "note": note if label == "p50" else "",
-        }
-        for label, share in (("p50", 0.5), ("p99", 0.99))
-    ]
-
-
-def _quantile(took: list[float], share: float) -> float:
-    return sorted(took)[int(len(took) * share)]
 
 
 @asynccontextmanager

@@ -30,11 +30,13 @@ from arbkube.control.halts import PERSON, Clear, Halt, HaltReason, Level
 from arbkube.control.protocol import Ack
 from arbkube.control.writer import ControlWriter
 from arbkube.resources.kinds import HaltMode
+from benchmarks._latency import latency_rows
 
 STRATEGIES = 10
 EDITED = 5
 TRIALS = 200
 HALT_TARGET_MS, EDIT_TARGET_MS = 100.0, 1000.0
+AGAINST = "PING of the control server"
 _PATIENCE_S = 60.0
 
 _FEEDS = "\n---\n".join(
@@ -94,8 +96,22 @@ async def _measure(folder: Path) -> list[dict[str, Any]]:
         finally:
             await person.close()
     return [
-        *_rows("halt → last of 10 executors of a desk", halts, least, HALT_TARGET_MS, f"bus {full:.0%} full"),
-        *_rows("edit saved → last of 10 pods runs it", edits, least, EDIT_TARGET_MS, "watch, prepare, commit"),
+        *latency_rows(
+            "halt → last of 10 executors of a desk",
+            halts,
+            least,
+            against=AGAINST,
+            target_ms=HALT_TARGET_MS,
+            note=f"bus {full:.0%} full",
+        ),
+        *latency_rows(
+            "edit saved → last of 10 pods runs it",
+            edits,
+            least,
+            against=AGAINST,
+            target_ms=EDIT_TARGET_MS,
+            note="watch, prepare, commit",
+        ),
     ]
 
 
@@ -212,22 +228,3 @@ async def _pings(url: str, credentials: Path) -> list[float]:
 async def _fullness(url: str, credentials: Path) -> float:
     memory: dict[str, int] = await _with(url, credentials, User.OPERATOR, lambda client: client.info("memory"))
     return memory["used_memory"] / memory["maxmemory"]
-
-
-def _rows(name: str, took: list[float], base: list[float], target: float, note: str) -> list[dict[str, Any]]:
-    def quantile(values: list[float], share: float) -> float:
-        return sorted(values)[int(len(values) * share)]
-
-    return [
-        {
-            "name": f"{name}, {label}",
-            "value": round(quantile(took, share), 1),
-            "unit": "ms",
-            "baseline": round(quantile(base, share), 2),
-            "against": "PING of the control server",
-            "ratio": round(quantile(took, share) / quantile(base, share), 1),
-            "target": target if label == "p99" else None,
-            "note": note if label == "p50" else "",
-        }
-        for label, share in (("p50", 0.5), ("p99", 0.99))
-    ]
