@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from arbkube.cli.errors import ExitCode
+from arbkube.cli.common.errors import ExitCode
 from tests.cli.running import QUICKSTART, arb
 
 GARBAGE = bytes(range(256)) * 40

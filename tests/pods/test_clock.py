@@ -11,7 +11,7 @@ from arbkube.market.bus import InProcessBus
 from arbkube.plan.documents import StrategyDocument
 from arbkube.pods.detector import DetectorPod
 from arbkube.pods.executor import ExecutorPod
-from arbkube.pods.runtime import PodArguments
+from arbkube.pods.shell.runtime import PodArguments
 from tests.pods.publisher import quickstart
 
 

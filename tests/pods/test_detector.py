@@ -15,7 +15,7 @@ from arbkube.market.bus import InProcessBus
 from arbkube.market.frames import encode
 from arbkube.plan.documents import StrategyDocument
 from arbkube.pods.detector import DetectorPod
-from arbkube.pods.runtime import PodArguments
+from arbkube.pods.shell.runtime import PodArguments
 from arbkube.resources.kinds import FeedRef
 from tests.detection.world import Tape, levels, market
 from tests.pods.publisher import quickstart

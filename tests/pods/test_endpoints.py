@@ -15,7 +15,7 @@ from arbkube.control.freshness import Doubt
 from arbkube.detection.model import SkipReason
 from arbkube.execution.model import IntentOutcome
 from arbkube.execution.protocols import ReportKind
-from arbkube.pods.metrics import STAGES
+from arbkube.pods.shell.metrics import STAGES
 from arbkube.risk.gates import RefusalReason
 from tests.cli.running import ROOT, Up, eventually, fetch
 

@@ -16,9 +16,9 @@ from arbkube.market.bus import InProcessBus
 from arbkube.market.frames import FrameBatch, decode
 from arbkube.plan.documents import FeedDocument
 from arbkube.pods import feed as feed_module
-from arbkube.pods.config import NotAppliedError
 from arbkube.pods.feed import NOT_LISTED, FeedPod
-from arbkube.pods.runtime import PodArguments
+from arbkube.pods.shell.config import NotAppliedError
+from arbkube.pods.shell.runtime import PodArguments
 from arbkube.resources.kinds import FeeOverride
 from arbkube.resources.scalars import Bps
 from arbkube.simulator.faults import Fault, FaultRequest

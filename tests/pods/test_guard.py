@@ -17,7 +17,7 @@ from arbkube.control.acl import User
 from arbkube.control.halts import Halt, HaltReason, Level, decode_entry
 from arbkube.control.link import ControlLink
 from arbkube.control.protocol import HALTS_KEY
-from arbkube.pods.guard import ExecutorGuard
+from arbkube.pods.shell.guard import ExecutorGuard
 from arbkube.resources.kinds import HaltMode
 from tests.conftest import Valkey
 

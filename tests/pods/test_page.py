@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from arbkube.pods.checking import OTHER_ROLE, UNREADABLE
 from arbkube.pods.feed import NO_FEES, NOT_LISTED
+from arbkube.pods.shell.checking import OTHER_ROLE, UNREADABLE
 from tests.cli.running import ROOT
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from arbkube.cli.recordings import run_replay
+from arbkube.cli.commands.recordings import run_replay
 
 FOLDER = "binance-2024-08-08"
 SPOT, PERPETUAL = "spot-btcusdt.jsonl.gz", "usdm-btcusdt.jsonl.gz"

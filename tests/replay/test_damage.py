@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from arbkube.cli.errors import ArbError
+from arbkube.cli.common.errors import ArbError
 from arbkube.venues.defaults import default_instruments
 from arbkube.venues.recording import Recording
 from tests.replay.support import FOLDER, PERPETUAL, SPOT, head, is_diff, manifests, replay, write

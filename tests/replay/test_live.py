@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from arbkube.cli.inputs import load_valid
+from arbkube.cli.common.inputs import load_valid
 from arbkube.market.book import Level
 from arbkube.market.instruments import MarketType
 from arbkube.market.verified import VerifiedBook

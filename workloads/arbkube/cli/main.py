@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from arbkube import __version__
-from arbkube.cli.errors import ArbError, ExitCode
+from arbkube.cli.common.errors import ArbError, ExitCode
 from arbkube.resources.kinds import HaltMode
 
 app = typer.Typer(
@@ -86,7 +86,7 @@ def up(
 @app.command(rich_help_panel="Run")
 def status(state: State = _STATE, output: Format = Output.TEXT) -> None:
     """What runs here and how it fares."""
-    from arbkube.cli.inspection import show_status
+    from arbkube.cli.commands.inspection import show_status
 
     show_status(state, as_json=output is Output.JSON)
 
@@ -109,7 +109,7 @@ def halt(
 
     Completing and unwinding go on. Works while `arb up` itself hangs, and holds until `arb resume`, whatever restarts.
     """
-    from arbkube.cli.halting import run_halt
+    from arbkube.cli.commands.halting import run_halt
 
     run_halt(state, strategy=strategy, venue=venue, mode=mode, detail=reason, as_json=output is Output.JSON)
 
@@ -125,7 +125,7 @@ def resume(
     output: Format = Output.TEXT,
 ) -> None:
     """Clear halts of exactly this scope (without options: those of everything). Others stay in force."""
-    from arbkube.cli.halting import run_resume
+    from arbkube.cli.commands.halting import run_resume
 
     run_resume(state, strategy=strategy, venue=venue, halt_id=halt_id, as_json=output is Output.JSON)
 
@@ -144,7 +144,7 @@ def reset(
 @app.command(rich_help_panel="Manifests")
 def validate(filename: Manifests, output: Format = Output.TEXT) -> None:
     """List every violation in the manifests, each with its place and remedy."""
-    from arbkube.cli.manifests import show_validation
+    from arbkube.cli.commands.manifests import show_validation
 
     show_validation(filename, as_json=output is Output.JSON)
 
@@ -162,7 +162,7 @@ def plan(
     output: Format = Output.TEXT,
 ) -> None:
     """Show what would run, and for each changed field whether it is hot or restarts pods. Changes nothing."""
-    from arbkube.cli.manifests import show_plan
+    from arbkube.cli.commands.manifests import show_plan
 
     show_plan(filename, against=against, state=state, as_json=output is Output.JSON)
 
@@ -170,7 +170,7 @@ def plan(
 @config.command("status")
 def config_status(state: State = _STATE, output: Format = Output.TEXT) -> None:
     """Where each document stands: phase, revisions, which pods agree, and the last refused edit."""
-    from arbkube.cli.configuring import show_config_status
+    from arbkube.cli.commands.configuring import show_config_status
 
     show_config_status(state, as_json=output is Output.JSON)
 
@@ -178,7 +178,7 @@ def config_status(state: State = _STATE, output: Format = Output.TEXT) -> None:
 @config.command("history")
 def config_history(document: DocumentFilter = None, state: State = _STATE, output: Format = Output.TEXT) -> None:
     """What happened to each document, newest first."""
-    from arbkube.cli.configuring import show_config_history
+    from arbkube.cli.commands.configuring import show_config_history
 
     show_config_history(state, document=document, as_json=output is Output.JSON)
 
@@ -196,7 +196,7 @@ def config_diff(
     output: Format = Output.TEXT,
 ) -> None:
     """The fields in which two revisions of a document differ."""
-    from arbkube.cli.configuring import show_config_diff
+    from arbkube.cli.commands.configuring import show_config_diff
 
     show_config_diff(state, document=document, revision=revision, against=against, as_json=output is Output.JSON)
 
@@ -204,7 +204,7 @@ def config_diff(
 @config.command("retry")
 def config_retry(document: DocumentName, state: State = _STATE) -> None:
     """Try a document again that was rejected or rolled back."""
-    from arbkube.cli.configuring import run_config_retry
+    from arbkube.cli.commands.configuring import run_config_retry
 
     run_config_retry(state, document=document)
 
@@ -214,7 +214,7 @@ def opportunities(
     state: State = _STATE, strategy: StrategyFilter = None, limit: Limit = 50, output: Format = Output.TEXT
 ) -> None:
     """What was seen: net edge, age of each leg, and why it was not taken."""
-    from arbkube.cli.inspection import show_opportunities
+    from arbkube.cli.commands.inspection import show_opportunities
 
     show_opportunities(state, strategy=strategy, limit=limit, as_json=output is Output.JSON)
 
@@ -222,7 +222,7 @@ def opportunities(
 @app.command(rich_help_panel="What happened")
 def trades(state: State = _STATE, strategy: StrategyFilter = None, limit: Limit = 50, output: Format = Output.TEXT) -> None:
     """Intents with their orders and fills, each traceable to its opportunity."""
-    from arbkube.cli.inspection import show_trades
+    from arbkube.cli.commands.inspection import show_trades
 
     show_trades(state, strategy=strategy, limit=limit, as_json=output is Output.JSON)
 
@@ -239,7 +239,7 @@ def record(
     state: State = _STATE,
 ) -> None:
     """Record a feed's raw frames with the instruments' rules and fees."""
-    from arbkube.cli.recordings import run_record
+    from arbkube.cli.commands.recordings import run_record
 
     run_record(filename, feed=feed, out=out, duration=duration, simulator=simulator, state=state)
 
@@ -261,7 +261,7 @@ def replay(
     output: Format = Output.TEXT,
 ) -> None:
     """Replay recordings through the code that trades: same frames, same result, byte for byte."""
-    from arbkube.cli.recordings import run_replay
+    from arbkube.cli.commands.recordings import run_replay
 
     run_replay(files, manifests=filename, report=report, instruments=instruments, as_json=output is Output.JSON)
 
@@ -275,7 +275,7 @@ def doctor(
     output: Format = Output.TEXT,
 ) -> None:
     """Check this machine and installation; each finding comes with its remedy."""
-    from arbkube.cli.doctor import run_doctor
+    from arbkube.cli.commands.doctor import run_doctor
 
     run_doctor(filename, state=state, as_json=output is Output.JSON)
 

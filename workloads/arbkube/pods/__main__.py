@@ -10,7 +10,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from arbkube.pods.runtime import PodArguments, run_pod
+from arbkube.pods.shell.runtime import PodArguments, run_pod
 
 ROLES = ("feed", "detector", "executor", "recorder", "simulator")
 

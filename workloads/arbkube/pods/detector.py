@@ -19,8 +19,8 @@ from arbkube.market.frames import FrameBatch, conflate, decode
 from arbkube.plan.documents import StrategyDocument
 from arbkube.pods.assembly import detector_config
 from arbkube.pods.markets import KnownMarkets, LastHeard, topics_of
-from arbkube.pods.metrics import DetectorMetrics
-from arbkube.pods.runtime import Pod, PodArguments, Role
+from arbkube.pods.shell.metrics import DetectorMetrics
+from arbkube.pods.shell.runtime import Pod, PodArguments, Role
 
 log = structlog.get_logger(__name__)
 

@@ -35,12 +35,12 @@ from arbkube.market.bus import Message
 from arbkube.market.frames import conflate, decode
 from arbkube.plan.documents import StrategyDocument
 from arbkube.pods.assembly import executor_config, paper_broker
-from arbkube.pods.config import NotAppliedError
-from arbkube.pods.guard import ExecutorGuard
 from arbkube.pods.markets import KnownMarkets, LastHeard, topics_of
-from arbkube.pods.metering import MeteredBroker
-from arbkube.pods.metrics import ExecutorMetrics
-from arbkube.pods.runtime import Pod, PodArguments, Role, in_chunks
+from arbkube.pods.shell.config import NotAppliedError
+from arbkube.pods.shell.guard import ExecutorGuard
+from arbkube.pods.shell.metering import MeteredBroker
+from arbkube.pods.shell.metrics import ExecutorMetrics
+from arbkube.pods.shell.runtime import Pod, PodArguments, Role, in_chunks
 from arbkube.risk.gates import RefusalReason
 from arbkube.storage.database import StorageError
 from arbkube.storage.executor import SqliteExecutorStore

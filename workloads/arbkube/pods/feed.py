@@ -25,9 +25,9 @@ from arbkube.market.frames import encode
 from arbkube.market.instruments import Fees, Market
 from arbkube.market.verified import BookCounts, VerifiedBook, total_counts
 from arbkube.plan.documents import FeedDocument
-from arbkube.pods.config import NotAppliedError
-from arbkube.pods.metrics import FeedMetrics
-from arbkube.pods.runtime import FEED_DOCUMENT, Pod, PodArguments, Role
+from arbkube.pods.shell.config import NotAppliedError
+from arbkube.pods.shell.metrics import FeedMetrics
+from arbkube.pods.shell.runtime import FEED_DOCUMENT, Pod, PodArguments, Role
 from arbkube.pods.supply import Supply, not_listed
 from arbkube.resources.kinds import VenueFeedSpec
 from arbkube.venues.framing import PULSE_NS, Framer

@@ -18,8 +18,8 @@ from arbkube.detection.model import Sighting
 from arbkube.market.bus import Message
 from arbkube.market.frames import BookFrame, decode
 from arbkube.plan.documents import RecordedFeed, RecorderDocument
-from arbkube.pods.metrics import recorder_rows
-from arbkube.pods.runtime import Pod, PodArguments, Role, in_chunks
+from arbkube.pods.shell.metrics import recorder_rows
+from arbkube.pods.shell.runtime import Pod, PodArguments, Role, in_chunks
 from arbkube.storage.database import StorageError
 from arbkube.storage.recorder import SqliteRecorderStore, Top
 

@@ -10,7 +10,7 @@ import msgspec
 
 from arbkube.control.protocol import Health
 from arbkube.plan.documents import SimulatorDocument
-from arbkube.pods.runtime import Pod, PodArguments, Role
+from arbkube.pods.shell.runtime import Pod, PodArguments, Role
 from arbkube.simulator.model import SimulatedFeed
 from arbkube.simulator.server import Simulator
 

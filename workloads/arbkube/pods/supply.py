@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from arbkube.market.instruments import Fees, Instrument
 from arbkube.market.verified import BookCounts, VerifiedBook
-from arbkube.pods.runtime import end
+from arbkube.pods.shell.runtime import end
 from arbkube.resources.kinds import VenueFeedSpec
 from arbkube.venues.rest import VenueHttpError
 from arbkube.venues.session import Session

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import msgspec
 
-from arbkube.cli.errors import ArbError
-from arbkube.cli.inputs import read_texts
-from arbkube.cli.outputs import write_whole
+from arbkube.cli.common.errors import ArbError
+from arbkube.cli.common.inputs import read_texts
+from arbkube.cli.common.outputs import write_whole
 from arbkube.resources.kinds import ArbStrategy, RiskPolicy, VenueFeed
 from arbkube.resources.loading import Resources, load
 from arbkube.resources.meaning import digest

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import msgspec
 
-from arbkube.cli.report import FeedReport, Report, StrategyReport, combine, feed_report, strategy_report
+from arbkube.cli.common.report import FeedReport, Report, StrategyReport, combine, feed_report, strategy_report
 from arbkube.execution.protocols import EquityPoint
 from arbkube.execution.report import ExecutionFigures, Trade, execution_figures
 from arbkube.market.instruments import Fees
 from arbkube.market.verified import BookCounts
 from arbkube.plan.documents import FeedDocument, StrategyDocument
 from arbkube.plan.planning import Plan, Role, Workload
-from arbkube.pods.status import PodStatus
+from arbkube.pods.shell.status import PodStatus
 from arbkube.storage.database import StorageError
 from arbkube.storage.reading import SqliteExecutorReader
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from arbkube.cli.errors import ArbError, ExitCode
+from arbkube.cli.common.errors import ArbError, ExitCode
 from arbkube.cli.local.edits import MANIFESTS
 from arbkube.cli.local.runfile import CONTROL_STATE, CREDENTIALS, RETRIES, StateLockedError, lock_state
 from arbkube.cli.local.supervisor import end_leftover_servers

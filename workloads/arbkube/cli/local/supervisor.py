@@ -31,7 +31,7 @@ from arbkube.control.rollout.inputs import PodSeen
 from arbkube.control.store import FileStateStore
 from arbkube.control.writer import ControlWriter
 from arbkube.plan.planning import Plan, Role, Workload
-from arbkube.pods.status import PodStatus
+from arbkube.pods.shell.status import PodStatus
 
 log = structlog.get_logger(__name__)
 

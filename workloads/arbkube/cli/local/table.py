@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arbkube.cli.local.configuration import Configuration
-from arbkube.pods.status import PodStatus
+from arbkube.pods.shell.status import PodStatus
 
 PAPER = "PAPER: no order leaves this machine"
 _PHASES = {"Synced": "green", "RolledBack": "red", "Stalled": "red"}

@@ -19,9 +19,11 @@ from redis.exceptions import RedisError
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from arbkube.cli.durations import seconds
-from arbkube.cli.errors import ArbError, ExitCode
-from arbkube.cli.inputs import load_valid
+from arbkube.cli.common.durations import seconds
+from arbkube.cli.common.errors import ArbError, ExitCode
+from arbkube.cli.common.inputs import load_valid
+from arbkube.cli.common.outputs import check_writable, write_whole
+from arbkube.cli.common.report import Report, encode_report
 from arbkube.cli.local.configuration import read_configuration
 from arbkube.cli.local.edits import Edits, Refusal
 from arbkube.cli.local.run_report import report_of_run
@@ -29,12 +31,10 @@ from arbkube.cli.local.runfile import RETRIES, StateLockedError, lock_state
 from arbkube.cli.local.servers import ServerError
 from arbkube.cli.local.supervisor import Supervisor, end_leftover_servers
 from arbkube.cli.local.table import PAPER, render, summary
-from arbkube.cli.outputs import check_writable, write_whole
-from arbkube.cli.report import Report, encode_report
 from arbkube.control.store import StateTakenError, StateUnreadableError
 from arbkube.control.writer import Superseded
 from arbkube.plan.planning import plan as plan_of
-from arbkube.pods.status import PodStatus
+from arbkube.pods.shell.status import PodStatus
 from arbkube.resources.loading import Resources
 from arbkube.venues.catalog import CCXT
 

@@ -15,12 +15,12 @@ from prometheus_client import CollectorRegistry
 from typer.core import TyperGroup, TyperOption
 from typer.main import get_command
 
-from arbkube.cli.errors import ExitCode
+from arbkube.cli.common.errors import ExitCode
+from arbkube.cli.common.report import FeedReport, Report, StrategyReport
 from arbkube.cli.main import app
-from arbkube.cli.report import FeedReport, Report, StrategyReport
 from arbkube.execution.report import ExecutionFigures, PnlFigures, RoundTrip
-from arbkube.pods.metrics import STAGES, DetectorMetrics, ExecutorMetrics, FeedMetrics, config_metrics, recorder_rows
-from arbkube.pods.status import ConfigStatus
+from arbkube.pods.shell.metrics import STAGES, DetectorMetrics, ExecutorMetrics, FeedMetrics, config_metrics, recorder_rows
+from arbkube.pods.shell.status import ConfigStatus
 
 _HEADER = "<!-- Made by `make crds`; change the source instead. -->\n\n"
 _REPORT = (Report, FeedReport, StrategyReport, ExecutionFigures, PnlFigures, RoundTrip)

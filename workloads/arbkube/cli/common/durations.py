@@ -5,7 +5,7 @@ For: one error message. May not: know what the duration is for.
 
 from __future__ import annotations
 
-from arbkube.cli.errors import ArbError, ExitCode
+from arbkube.cli.common.errors import ArbError, ExitCode
 from arbkube.resources.scalars import Duration
 
 

@@ -21,7 +21,7 @@ from arbkube.control.halts import Entry, Log
 from arbkube.control.link import Snapshot
 from arbkube.control.protocol import Epoch
 from arbkube.execution.driver import Driver, Outcome
-from arbkube.pods.config import AWAY
+from arbkube.pods.shell.config import AWAY
 
 log = structlog.get_logger(__name__)
 

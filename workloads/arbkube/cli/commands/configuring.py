@@ -17,11 +17,11 @@ from redis.exceptions import RedisError
 from rich.console import Console, Group
 from rich.table import Table
 
-from arbkube.cli.errors import ArbError, ExitCode
+from arbkube.cli.commands.manifests import print_json
+from arbkube.cli.common.errors import ArbError, ExitCode
 from arbkube.cli.local.configuration import read_configuration
 from arbkube.cli.local.runfile import CONTROL_STATE, CREDENTIALS, RETRIES, read_run_file
 from arbkube.cli.local.table import documents, notices
-from arbkube.cli.manifests import print_json
 from arbkube.control.acl import User
 from arbkube.control.protocol import Ack, Ref
 from arbkube.control.rollout.state import ControlState, DocumentState, Stored, decode_state

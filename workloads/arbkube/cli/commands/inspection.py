@@ -15,18 +15,18 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
-from arbkube.cli.configuring import read_acks
-from arbkube.cli.errors import ArbError, ExitCode
+from arbkube.cli.commands.configuring import read_acks
+from arbkube.cli.commands.manifests import print_json
+from arbkube.cli.common.errors import ArbError, ExitCode
 from arbkube.cli.local.configuration import read_configuration
 from arbkube.cli.local.runfile import CREDENTIALS, RunFile, read_run_file
 from arbkube.cli.local.supervisor import read_statuses
 from arbkube.cli.local.table import render
-from arbkube.cli.manifests import print_json
 from arbkube.control.acl import User
 from arbkube.control.connection import connect
 from arbkube.detection.model import LegSeen, Sighting
 from arbkube.execution.report import Trade
-from arbkube.pods.status import PodStatus
+from arbkube.pods.shell.status import PodStatus
 from arbkube.storage.database import StorageError
 from arbkube.storage.reading import SqliteExecutorReader
 from arbkube.storage.recorder import SqliteRecorderStore

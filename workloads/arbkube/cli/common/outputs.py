@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from arbkube.cli.errors import ArbError, ExitCode
+from arbkube.cli.common.errors import ArbError, ExitCode
 
 
 def check_writable(path: Path, *, option: str) -> None:

@@ -24,8 +24,8 @@ from arbkube.control.follower import Follower, Problem
 from arbkube.control.link import ControlLink, Snapshot
 from arbkube.control.protocol import Ack, Health, LimitsRecord, Order, Revision
 from arbkube.plan.documents import StrategyDocument, decode_limits
-from arbkube.pods.checking import UnfitError, read
-from arbkube.pods.status import ConfigPhase, ConfigStatus
+from arbkube.pods.shell.checking import UnfitError, read
+from arbkube.pods.shell.status import ConfigPhase, ConfigStatus
 from arbkube.risk.limits import Limits, stricter
 
 log = structlog.get_logger(__name__)

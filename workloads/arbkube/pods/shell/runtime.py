@@ -31,10 +31,10 @@ from prometheus_client import CollectorRegistry, ProcessCollector, disable_creat
 
 from arbkube.control.link import ControlLink
 from arbkube.market.bus import Bus, ValkeyBus
-from arbkube.pods import config
-from arbkube.pods.config import AWAY, Configuration, Guard, Identity
-from arbkube.pods.metrics import config_metrics
-from arbkube.pods.status import PodStatus
+from arbkube.pods.shell import config
+from arbkube.pods.shell.config import AWAY, Configuration, Guard, Identity
+from arbkube.pods.shell.metrics import config_metrics
+from arbkube.pods.shell.status import PodStatus
 
 log = structlog.get_logger(__name__)
 

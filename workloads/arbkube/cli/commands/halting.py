@@ -16,10 +16,10 @@ import msgspec
 import typer
 from redis.exceptions import RedisError
 
-from arbkube.cli.errors import ArbError, ExitCode
+from arbkube.cli.commands.manifests import print_json
+from arbkube.cli.common.errors import ArbError, ExitCode
 from arbkube.cli.local.edits import read_admitted
 from arbkube.cli.local.runfile import CREDENTIALS, RunFile, read_run_file
-from arbkube.cli.manifests import print_json
 from arbkube.control.acl import User
 from arbkube.control.halts import PERSON, Clear, Halt, HaltReason, Level, Log, Scope, covers
 from arbkube.control.protocol import Ack

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from arbkube.control.freshness import Doubt
 from arbkube.market.frames import FrameBatch
 from arbkube.market.verified import BookCounts
-from arbkube.pods.status import ConfigStatus
+from arbkube.pods.shell.status import ConfigStatus
 from arbkube.venues.session import Session
 
 STAGES = (

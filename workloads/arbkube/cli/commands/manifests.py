@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from arbkube.cli.errors import ArbError, ExitCode
-from arbkube.cli.inputs import load_directory, load_valid
+from arbkube.cli.common.errors import ArbError, ExitCode
+from arbkube.cli.common.inputs import load_directory, load_valid
 from arbkube.cli.local.edits import read_admitted
 from arbkube.cli.local.runfile import read_run_file
 from arbkube.plan.documents import encode_document

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from arbkube.cli.errors import ArbError, ExitCode
+from arbkube.cli.common.errors import ArbError, ExitCode
 from arbkube.resources.loading import Loaded, Resources, load
 from arbkube.resources.violations import describe_violations
 

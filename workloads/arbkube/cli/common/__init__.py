@@ -1,0 +1,1 @@
+"""What commands share: errors and exit codes, inputs, outputs, the report."""

@@ -1,0 +1,1 @@
+"""What every pod has around its role: process, configuration, belief, status, metrics."""
