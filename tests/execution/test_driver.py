@@ -122,6 +122,7 @@ def test_what_cannot_be_written_halfway_waits_in_order_and_nothing_is_sent_befor
     world.take(BUY, SELL, name="other")
     assert world.reasons()[-1] == "JournalUnavailable"
     reports[0].execute("ROLLBACK")
+    reports[0].close()
     world.run(600 * MS)
     cheap_and_dear(world)
     world.run(600 * MS)
