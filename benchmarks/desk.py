@@ -3,6 +3,8 @@
 Real pods, the real supervisor, manifests on the disk: ten executors and ten detectors on two simulated feeds. A halt: from the
 command line's append to the ack of the last of the ten executors, while a writer keeps the bus at its cap. An edit: from the
 saved file to the last of ten pods that run it (five strategies, two pods each): the watch, the rollout and every pod's change.
+A tightened limit: from the saved file to the last of the same pods that holds it. A killed control server: until the last
+executor believes the one that took its place.
 
 Baseline, in the same run: a PING of the control server, the least that anybody there can be asked.
 """
@@ -10,6 +12,8 @@ Baseline, in the same run: a PING of the control server, the least that anybody 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from redis.exceptions import RedisError
 
 from arbkube.cli.local.configuration import read_configuration
 from arbkube.cli.local.runfile import CREDENTIALS, RunFile, last_run
@@ -35,7 +40,9 @@ from benchmarks._latency import latency_rows
 STRATEGIES = 10
 EDITED = 5
 TRIALS = 200
-HALT_TARGET_MS, EDIT_TARGET_MS = 100.0, 1000.0
+TIGHTENINGS = 50
+KILLS = 5
+HALT_TARGET_MS, EDIT_TARGET_MS, BACK_TARGET_MS = 100.0, 1000.0, 10_000.0
 AGAINST = "PING of the control server"
 _PATIENCE_S = 60.0
 
@@ -52,7 +59,7 @@ spec:
 )
 
 
-def _strategies(exit_edge: int) -> str:
+def _strategies(exit_edge: int, notional: int = 100) -> str:
     return "\n---\n".join(
         f"""apiVersion: arbkube.io/v1alpha1
 kind: ArbStrategy
@@ -61,7 +68,7 @@ spec:
   feeds: [{{name: binance}}, {{name: kraken}}]
   crossVenue: {{instruments: [BTC-USDT]}}
   rollout: {{bake: 1s}}
-  detection: {{enterEdge: 5bps, exitEdge: 0.{exit_edge if number < EDITED else 0:03}bps, maxNotional: "100"}}
+  detection: {{enterEdge: 5bps, exitEdge: 0.{exit_edge if number < EDITED else 0:03}bps, maxNotional: "{notional}"}}
   execution:
     paper:
       balances:
@@ -90,6 +97,9 @@ async def _measure(folder: Path) -> list[dict[str, Any]]:
             least = await _pings(desk.control, state / CREDENTIALS)
             edits = await _edits(person, manifests / "strategies.yaml")
             await _settled(state)
+            tightened = await _tightenings(person, manifests / "strategies.yaml")
+            await _settled(state)
+            back = await _kills(person, state)
             async with _flood(desk.bus, state / CREDENTIALS):
                 halts = await _halts(person)
                 full = await _fullness(desk.bus, state / CREDENTIALS)
@@ -111,6 +121,22 @@ async def _measure(folder: Path) -> list[dict[str, Any]]:
             against=AGAINST,
             target_ms=EDIT_TARGET_MS,
             note="watch, prepare, commit",
+        ),
+        *latency_rows(
+            "limit tightened → last of 10 pods holds it",
+            tightened,
+            least,
+            against=AGAINST,
+            target_ms=EDIT_TARGET_MS,
+            note="watch, no rollout",
+        ),
+        *latency_rows(
+            "control server killed → last executor believes",
+            back,
+            least,
+            against=AGAINST,
+            target_ms=BACK_TARGET_MS,
+            note=f"{KILLS} kills",
         ),
     ]
 
@@ -177,6 +203,42 @@ async def _edits(person: ControlWriter, path: Path) -> list[float]:
         await _until(person, concerned, lambda ack, before=before: ack.running != before[ack.pod])  # type: ignore[misc]
         took.append((time.perf_counter() - began) * 1000)
         await asyncio.sleep(0.3)  # it bakes still when the next edit supersedes it
+    return took
+
+
+async def _tightenings(person: ControlWriter, path: Path) -> list[float]:
+    took = []
+    concerned = [f"{role}-s{strategy}" for role in ("detector", "executor") for strategy in range(EDITED)]
+    for number in range(TIGHTENINGS):
+        before = {pod: ack.limits for pod, ack in (await person.acks(concerned)).items()}
+        fresh = path.with_suffix(".new")
+        fresh.write_text(_strategies(TRIALS, 99 - number))
+        began = time.perf_counter()
+        fresh.replace(path)
+        await _until(person, concerned, lambda ack, before=before: ack.limits != before[ack.pod])  # type: ignore[misc]
+        took.append((time.perf_counter() - began) * 1000)
+        await asyncio.sleep(0.2)
+    return took
+
+
+async def _kills(person: ControlWriter, state: Path) -> list[float]:
+    took = []
+    executors = [f"executor-s{number}" for number in range(STRATEGIES)]
+    for _ in range(KILLS):
+        before = {pod: ack.epoch for pod, ack in (await person.acks(executors)).items()}
+        desk = last_run(state)
+        assert desk is not None
+        began = time.perf_counter()
+        os.kill(desk.servers["control"], signal.SIGKILL)
+        async with asyncio.timeout(_PATIENCE_S):
+            while True:
+                with contextlib.suppress(RedisError, OSError, TimeoutError):
+                    acks = await person.acks(executors)
+                    if len(acks) == STRATEGIES and all(a.epoch is not None and a.epoch != before[p] for p, a in acks.items()):
+                        break
+                await asyncio.sleep(0.01)
+        took.append((time.perf_counter() - began) * 1000)
+        await asyncio.sleep(2)
     return took
 
 
